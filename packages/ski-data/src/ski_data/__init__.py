@@ -1,0 +1,5 @@
+"""Skeleton and video data for activity recognition: NTU RGB+D from raw files, your own joints, clips."""
+
+from importlib.metadata import version
+
+__version__ = version("ski-data")

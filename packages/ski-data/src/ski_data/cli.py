@@ -1,0 +1,20 @@
+"""Command line of ski-data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ski_data import __version__, command
+
+COMMANDS: dict[str, Callable[..., object]] = {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the ``ski-data`` script."""
+    return command.run(
+        COMMANDS,
+        argv,
+        prog="ski-data",
+        version=__version__,
+        description="Prepare, make, import and check skeleton and video data.",
+    )

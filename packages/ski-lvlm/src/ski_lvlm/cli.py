@@ -1,0 +1,5 @@
+"""Command line of ski-lvlm."""
+
+
+def main() -> int:
+    return 0

@@ -1,0 +1,5 @@
+"""Command line of ski-skeleton."""
+
+
+def main() -> int:
+    return 0

@@ -1,0 +1,5 @@
+"""Command line of ski-vlm."""
+
+
+def main() -> int:
+    return 0
