@@ -31,7 +31,7 @@ def run(
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
-        code = CLI(commands, args=args, prog=prog, description=description, as_positional=True)
+        code = CLI(commands, args=args, prog=prog, description=description, allow_abbrev=False)
     except SystemExit as leave:  # usage errors of the parser, --help, --print_config
         return leave.code if isinstance(leave.code, int) else 2
     except KeyboardInterrupt:

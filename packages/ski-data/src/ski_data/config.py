@@ -1,0 +1,106 @@
+"""Frozen dataclasses to plain values and back, strictly: an unknown key is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from ski_data.errors import InputError, MissingFileError
+
+T = TypeVar("T")
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, tuples and paths as dictionaries, lists and strings, ready for JSON or YAML."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_plain(cls: type[T], plain: Mapping[str, Any], where: str) -> T:
+    """Build dataclass ``cls`` from plain values; ``where`` names the source in errors.
+
+    Raises:
+        InputError: unknown or missing keys, a value of the wrong type, or a value that the
+            dataclass itself refuses.
+    """
+    if not isinstance(plain, Mapping):
+        raise InputError(f"{where}: expected settings by name, got {plain!r}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(plain) - set(fields))
+    if unknown:
+        raise InputError(f"{where}: unknown settings {unknown}; known: {sorted(fields)}")
+    hints = get_type_hints(cls)
+    values = {k: _coerce(hints[k], v, f"{where}: {k}") for k, v in plain.items()}
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in values
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise InputError(f"{where}: settings without a value: {missing}")
+    return cls(**values)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Content of a YAML file.
+
+    Raises:
+        MissingFileError: no such file.
+        InputError: not YAML.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as YAML: {error}") from error
+
+
+def _coerce(kind: Any, value: Any, where: str) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        last: InputError | None = None
+        for option in (a for a in args if a is not type(None)):
+            try:
+                return _coerce(option, value, where)
+            except InputError as error:
+                last = error
+        assert last is not None
+        raise last
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return value if isinstance(value, kind) else from_plain(kind, value, where)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        inner = args[0] if len(args) == 2 and args[1] is Ellipsis else None
+        if inner is None and len(args) != len(value):
+            raise InputError(f"{where}: expected {len(args)} values, got {value!r}")
+        kinds = [inner] * len(value) if inner is not None else list(args)
+        return tuple(_coerce(k, v, where) for k, v in zip(kinds, value, strict=True))
+    if origin is Literal:
+        if value not in args:
+            raise InputError(f"{where}: {value!r} is not one of {list(args)}")
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is dict and isinstance(value, Mapping):
+        return {_coerce(args[0], k, where): _coerce(args[1], v, where) for k, v in value.items()}
+    plain = origin or kind
+    if plain is Any or (isinstance(plain, type) and isinstance(value, plain)):
+        if isinstance(value, bool) and plain is int:
+            raise InputError(f"{where}: expected a number, got {value!r}")
+        return value
+    raise InputError(f"{where}: expected {getattr(kind, '__name__', kind)}, got {value!r}")

@@ -1,0 +1,233 @@
+"""CLIP's tokenizer, model builder and text tower, on open_clip."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from torch import Tensor, nn
+
+from ski_skeleton.errors import ConfigError
+from ski_skeleton.weights import load_strictly, read_weights
+
+CONTEXT = 77
+"""Token positions of CLIP's text tower."""
+VOCABULARY = 49408
+"""Entries of CLIP's byte-pair vocabulary."""
+
+
+@dataclass(frozen=True)
+class ClipSizes:
+    """Sizes of a CLIP with Vision Transformer and QuickGELU, for towers that have no name."""
+
+    embed: int = 512
+    """Width D of the joint space."""
+    image: int = 224
+    """Side of the square input in pixels."""
+    patch: int = 16
+    """Side of a patch in pixels."""
+    vision_width: int = 768
+    vision_layers: int = 12
+    vision_head: int = 64
+    """Channels of an attention head of the image tower."""
+    text_width: int = 512
+    text_layers: int = 12
+    text_heads: int = 8
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.image % self.patch:
+            wrong.append(f"image side {self.image} is no multiple of the patch side {self.patch}")
+        if self.vision_width % self.vision_head:
+            wrong.append(f"vision_width {self.vision_width} / vision_head {self.vision_head}")
+        if self.text_width % self.text_heads:
+            wrong.append(f"text_width {self.text_width} / text_heads {self.text_heads}")
+        if wrong:
+            raise ConfigError("CLIP sizes do not divide: " + "; ".join(wrong))
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Which CLIP to build and which weights to give it."""
+
+    architecture: str | None = "ViT-B-16-quickgelu"
+    """Name of an open_clip architecture; None builds from ``sizes``."""
+    pretrained: str | None = None
+    """An open_clip tag of that architecture (``openai``) or a local weight file; None = random."""
+    sizes: ClipSizes | None = None
+    """Sizes for a tower without a name."""
+
+    def __post_init__(self) -> None:
+        if (self.architecture is None) == (self.sizes is None):
+            raise ConfigError("give either an open_clip architecture or sizes, not both or none")
+
+
+def build_clip(config: ClipConfig) -> CLIP:
+    """An open_clip model in float32 on the CPU, evaluation mode left to the caller.
+
+    Raises:
+        ConfigError: an unknown architecture or tag; the message lists the known ones.
+        CheckpointError: a local file that does not cover the model.
+    """
+    if config.sizes is not None:
+        s = config.sizes
+        model = CLIP(
+            s.embed,
+            CLIPVisionCfg(
+                layers=s.vision_layers,
+                width=s.vision_width,
+                head_width=s.vision_head,
+                patch_size=s.patch,
+                image_size=s.image,
+            ),
+            CLIPTextCfg(width=s.text_width, heads=s.text_heads, layers=s.text_layers),
+            quick_gelu=True,
+        )
+    else:
+        if config.architecture not in open_clip.list_models():
+            raise ConfigError(
+                f"open_clip has no architecture {config.architecture!r}; "
+                f"names are listed by open_clip.list_models(), e.g. {open_clip.list_models()[:5]}"
+            )
+        tag = config.pretrained
+        tags = open_clip.list_pretrained_tags_by_model(config.architecture)
+        if tag is not None and tag in tags:
+            model = open_clip.create_model(config.architecture, pretrained=tag, weights_only=True)
+        else:
+            model = open_clip.create_model(config.architecture, pretrained=None)
+        if not isinstance(model, CLIP):
+            raise ConfigError(
+                f"{config.architecture} keeps its text tower apart; the students need a plain "
+                "CLIP architecture such as ViT-B-16-quickgelu"
+            )
+        if tag is None or tag in tags:
+            return model
+        if not Path(tag).exists():
+            raise ConfigError(
+                f"{tag!r} is neither a file nor a tag of {config.architecture}; tags: {tags}"
+            )
+    if config.pretrained is not None:
+        load_strictly(model, openai_state(read_weights(config.pretrained)), config.pretrained)
+    return model
+
+
+def openai_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A released OpenAI state dict without its three integer entries; others pass unchanged."""
+    integers = ("input_resolution", "context_length", "vocab_size")
+    return {k: v for k, v in state.items() if k not in integers}
+
+
+@functools.cache
+def _tokenizer() -> open_clip.SimpleTokenizer:
+    return open_clip.SimpleTokenizer()
+
+
+def tokenize(texts: Sequence[str], *, context: int = CONTEXT, truncate: bool = False) -> Tensor:
+    """CLIP's byte-pair ids with start and end token, zeros behind.
+
+    Args:
+        texts: any strings; they are cleaned and lower-cased as CLIP does.
+        context: positions of the text tower.
+        truncate: cut texts that are too long (the last id is then the end id).
+
+    Returns:
+        int64 ``(K, context)``.
+
+    Raises:
+        ConfigError: a text that is too long, unless ``truncate``.
+    """
+    bpe = _tokenizer()
+    ids = torch.zeros(len(texts), context, dtype=torch.long)
+    for row, text in enumerate(texts):
+        tokens = [bpe.sot_token_id, *bpe.encode(text), bpe.eot_token_id]
+        if len(tokens) > context:
+            if not truncate:
+                raise ConfigError(
+                    f"text of {len(tokens)} tokens is longer than the tower's {context}: "
+                    f"{text[:60]!r}...; shorten it or ask for truncation"
+                )
+            tokens = [*tokens[: context - 1], bpe.eot_token_id]
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+    return ids
+
+
+class ClipTextTower(nn.Module):
+    """The text half of a CLIP: prompts to joint-space vectors.
+
+    Prompts are cut to the longest of the call, which is exact under the causal mask. The token
+    embedding never trains (as in ViFi-CLIP and SKI); the rest trains unless frozen, and a frozen
+    tower computes each list of prompts once.
+    """
+
+    attn_mask: Tensor
+
+    def __init__(self, clip: CLIP) -> None:
+        super().__init__()
+        clip = copy.deepcopy(clip)
+        self.token_embedding = clip.token_embedding.requires_grad_(False)
+        self.positional_embedding = clip.positional_embedding
+        self.transformer = clip.transformer
+        self.ln_final = clip.ln_final
+        self.text_projection = clip.text_projection
+        self.register_buffer("attn_mask", clip.attn_mask, persistent=False)
+        self.width = int(self.text_projection.shape[1])
+        self.frozen = False
+        self._cache: dict[tuple[str, ...], Tensor] = {}
+
+    def freeze(self) -> ClipTextTower:
+        """Stop training this tower for good; its answers are cached from now on."""
+        self.requires_grad_(False)
+        self.frozen = True
+        self._cache.clear()
+        return self.eval()
+
+    def train(self, mode: bool = True) -> ClipTextTower:
+        """A frozen tower stays in evaluation mode."""
+        return super().train(mode and not self.frozen)
+
+    def _apply(self, *args: object, **kwargs: object) -> ClipTextTower:  # device or dtype moves
+        self._cache.clear()
+        return super()._apply(*args, **kwargs)  # type: ignore[arg-type]
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        self._cache.clear()
+        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Ids ``(K, L)``, zero padded, to features ``(K, D)``, not normalised."""
+        end = tokens.argmax(-1)
+        tokens = tokens[:, : int(end.max()) + 1]
+        length = tokens.shape[1]
+        x = self.token_embedding(tokens) + self.positional_embedding[:length]
+        x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
+        x = self.ln_final(x[torch.arange(len(x), device=x.device), end])
+        return x @ self.text_projection
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Prompts to features ``(K, D)``, not normalised; cached when frozen."""
+        key = tuple(texts)
+        if self.frozen and key in self._cache:
+            return self._cache[key]
+        ids = tokenize(texts, context=len(self.positional_embedding), truncate=True)
+        ids = ids.to(self.positional_embedding.device)
+        if not self.frozen:
+            return self.encode_tokens(ids)
+        with torch.no_grad():
+            self._cache[key] = self.encode_tokens(ids)
+        return self._cache[key]
+
+    def unit_text(self, texts: Sequence[str]) -> Tensor:
+        """:meth:`encode_text` scaled to unit length."""
+        return F.normalize(self.encode_text(texts), dim=-1)
+
+
+def without_weights(config: ClipConfig) -> ClipConfig:
+    """The same architecture with random weights, for models whose weights come from a folder."""
+    return replace(config, pretrained=None)

@@ -1,0 +1,1 @@
+"""Converters between published video-language checkpoints and ours."""
