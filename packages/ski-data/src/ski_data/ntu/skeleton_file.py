@@ -182,20 +182,20 @@ def write_skeleton(
 
 def _structure(
     data: bytes, path: Path
-) -> tuple[int, list[int], list[int], list[int], list[bytes]]:
+) -> tuple[int, list[int], list[int], list[int], list[memoryview]]:
     """Walk the counts: frames, and per appearance its frame, body id, line before joint 1, text."""
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10).tolist()
     if not data.endswith(b"\n"):
         data += b"\n"
-        ends.append(len(data) - 1)
-    starts = [0, *(end + 1 for end in ends)]
-    lines = len(ends)
+    starts = (np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1).tolist()
+    starts.insert(0, 0)
+    lines = len(starts) - 1
     if not data.strip():
         raise SkeletonFileError(f"{path}, line 1: the file is empty")
     frame: list[int] = []
     ids: list[int] = []
     first_lines: list[int] = []
-    blocks: list[bytes] = []
+    blocks: list[memoryview] = []
+    view = memoryview(data)
 
     def line_text(index: int, what: str) -> bytes:
         if index >= lines:
@@ -203,7 +203,7 @@ def _structure(
                 f"{path}, line {lines}: the file ends where {what} should follow; it was cut off "
                 "or its counts are wrong, get it again"
             )
-        return data[starts[index] : ends[index]]
+        return data[starts[index] : starts[index + 1]]
 
     def count(index: int, what: str) -> int:
         token = line_text(index, what).strip()
@@ -239,7 +239,7 @@ def _structure(
             frame.append(t)
             ids.append(body)
             first_lines.append(at)
-            blocks.append(data[starts[at] : starts[at + JOINTS]])
+            blocks.append(view[starts[at] : starts[at + JOINTS]])
             at += JOINTS
     if at < lines and (rest := data[starts[at] :].strip()):
         extra = at + data[starts[at] :].split(rest[:1])[0].count(b"\n")
@@ -250,11 +250,11 @@ def _structure(
     return frames, frame, ids, first_lines, blocks
 
 
-def _joint_columns(blocks: list[bytes], first_lines: list[int], path: Path) -> list[np.ndarray]:
+def _joint_columns(blocks: list[memoryview], first_lines: list[int], path: Path) -> list[np.ndarray]:
     """Line by line: x, y, z, tracking state; says which line is wrong."""
     rows: list[tuple[float, float, float, int]] = []
     for block, first in zip(blocks, first_lines, strict=True):
-        for j, text in enumerate(block.split(b"\n")[:JOINTS]):
+        for j, text in enumerate(bytes(block).split(b"\n")[:JOINTS]):
             fields = text.split()
             where = f"{path}, line {first + j + 1}"
             if len(fields) != JOINT_FIELDS:

@@ -1,0 +1,196 @@
+"""The community's ``.npz`` archives of NTU RGB+D: official protocols, padding, one-hot labels."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.ntu.names import NtuName, parse_name
+
+ROW = 150
+FRAMES = 300
+"""Frames of the longest sequence of the real data set, to which archives are padded."""
+
+_SUBJECTS_60 = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
+_SUBJECTS_120 = (
+    *_SUBJECTS_60,
+    *(45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86),
+    *(89, 91, 92, 93, 94, 95, 97, 98, 100, 103),
+)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """An official train/test rule.
+
+    Attributes:
+        name: ``ntu60/xsub``, ``ntu60/xview``, ``ntu120/xsub``, ``ntu120/xset``.
+        archive: File name without ``.npz`` under which the community shares it.
+        field: The field of :class:`NtuName` that decides.
+        train: Values of that field whose recordings are for training.
+        classes: Number of classes.
+        setups: Setups 1 to this one belong to the data set.
+        repeat_single: Whether a one-body sample holds its body twice (NTU120) or once.
+    """
+
+    name: str
+    archive: str
+    field: str
+    train: tuple[int, ...]
+    classes: int
+    setups: int
+    repeat_single: bool
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("ntu60/xsub", "NTU60_CS", "subject", _SUBJECTS_60, 60, 17, False),
+        Protocol("ntu60/xview", "NTU60_CV", "camera", (2, 3), 60, 17, False),
+        Protocol("ntu120/xsub", "NTU120_CSub", "subject", _SUBJECTS_120, 120, 32, True),
+        Protocol("ntu120/xset", "NTU120_CSet", "setup", tuple(range(2, 33, 2)), 120, 32, True),
+    )
+}
+_OTHER_NAMES = {"NTU120_CS": "NTU120_CSub"}
+
+
+def get_protocol(name: str) -> Protocol:
+    """A protocol by its name or by its archive's name (``NTU120_CS`` is ``NTU120_CSub``).
+
+    Raises:
+        InputError: Unknown name.
+    """
+    archive = _OTHER_NAMES.get(name, name)
+    for protocol in PROTOCOLS.values():
+        if name == protocol.name or archive == protocol.archive:
+            return protocol
+    known = ", ".join(f"{p.name} ({p.archive})" for p in PROTOCOLS.values())
+    raise InputError(f"unknown protocol {name!r}; known: {known}")
+
+
+def protocol_split(names: Sequence[str], protocol: Protocol) -> tuple[list[str], list[str]]:
+    """Training and test names, each by ascending id of the deciding field, then by name.
+
+    Names of setups beyond the protocol's data set are left out.
+    """
+    parsed = [(parse_name(name), name) for name in names]
+    ordered = sorted(
+        (getattr(fields, protocol.field), name)
+        for fields, name in parsed
+        if fields.setup <= protocol.setups
+    )
+    train = [name for value, name in ordered if value in protocol.train]
+    test = [name for value, name in ordered if value not in protocol.train]
+    return train, test
+
+
+def pad(rows: Sequence[np.ndarray], frames: int, repeat_single: bool) -> np.ndarray:
+    """Aligned (n, 75 | 150) rows as one float32 (N, frames, 150) array, zeros at the end.
+
+    Args:
+        rows: One array per recording, at most ``frames`` long.
+        frames: Length of the result.
+        repeat_single: Write a copy of the body of (n, 75) rows into the second slot.
+
+    Raises:
+        InputError: A recording is longer than ``frames``.
+    """
+    padded = np.zeros((len(rows), frames, ROW), np.float32)
+    for i, row in enumerate(rows):
+        if len(row) > frames:
+            raise InputError(f"recording {i} has {len(row)} frames, more than {frames}")
+        padded[i, : len(row), : row.shape[1]] = row
+        if repeat_single and row.shape[1] == ROW // 2:
+            padded[i, : len(row), ROW // 2 :] = row
+    return padded
+
+
+def build_archive(
+    rows: Mapping[str, np.ndarray], protocol: Protocol, frames: int | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays of one community archive.
+
+    Args:
+        rows: Aligned (n, 75 | 150) rows by recording name.
+        protocol: The train/test rule; recordings outside its data set are left out.
+        frames: Padded length; by default that of the longest of the rows used.
+
+    Returns:
+        ``x_train``, ``x_test`` float32 (N, frames, 150) = body x joint x xyz; ``y_train``,
+        ``y_test`` one-hot float64 (N, classes), class = action - 1; ``files_train``,
+        ``files_test`` 20-byte names, without which a row cannot be found by its video.
+
+    Raises:
+        InputError: An action beyond the protocol's classes, or a recording that is too long.
+    """
+    parts = dict(zip(("train", "test"), protocol_split(list(rows), protocol), strict=True))
+    used = [name for names in parts.values() for name in names]
+    if frames is None:
+        frames = max((len(rows[name]) for name in used), default=0)
+    arrays: dict[str, np.ndarray] = {}
+    for part, names in parts.items():
+        labels = np.array([parse_name(name).action - 1 for name in names], np.int64)
+        if len(labels) and labels.max() >= protocol.classes:
+            wrong = names[int(labels.argmax())]
+            raise InputError(
+                f"{wrong}: action {labels.max() + 1} is none of the {protocol.classes} of "
+                f"{protocol.name}"
+            )
+        arrays[f"x_{part}"] = pad([rows[name] for name in names], frames, protocol.repeat_single)
+        arrays[f"y_{part}"] = np.eye(protocol.classes)[labels]
+        arrays[f"files_{part}"] = np.array([name.encode("ascii") for name in names], "S20")
+    return arrays
+
+
+def write_archive(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an archive, whole or not at all.
+
+    Raises:
+        ExistingOutputError: The file is there already.
+    """
+    path = Path(path)
+    if path.exists():
+        raise ExistingOutputError(f"{path} is there already; name another file or remove it")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_archive(path: Path | str) -> dict[str, np.ndarray]:
+    """Read an archive of ours or of the community's; names (``files_*``) may be missing.
+
+    Raises:
+        MissingFileError: There is no such file.
+        InputError: Not a readable ``.npz``, or arrays missing or of other shapes.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise MissingFileError(f"{path}: no such archive") from None
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a readable .npz archive ({error})") from None
+    for part in ("train", "test"):
+        x, y = arrays.get(f"x_{part}"), arrays.get(f"y_{part}")
+        if x is None or y is None:
+            raise InputError(f"{path}: x_{part} or y_{part} is missing; found {sorted(arrays)}")
+        if x.ndim != 3 or x.shape[2] != ROW or y.ndim != 2 or len(x) != len(y):
+            raise InputError(
+                f"{path}: x_{part} must be (N, T, {ROW}) and y_{part} (N, K), not {x.shape} and "
+                f"{y.shape}"
+            )
+        files = arrays.get(f"files_{part}")
+        if files is not None and len(files) != len(x):
+            raise InputError(f"{path}: {len(files)} names in files_{part} for {len(x)} rows")
+    return arrays
