@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ski_data import __version__, command
+from ski_data.check import check
+from ski_data.importer import import_skeletons
+from ski_data.ntu.prepare import archive, prepare
 
-COMMANDS: dict[str, Callable[..., object]] = {}
+COMMANDS: dict[str, Callable[..., object]] = {
+    "prepare": prepare,
+    "archive": archive,
+    "import": import_skeletons,
+    "check": check,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

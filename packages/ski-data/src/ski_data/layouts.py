@@ -39,7 +39,8 @@ class Layout:
 
     def __post_init__(self) -> None:
         count = len(self.joints)
-        used = [j for pairs in (self.edges, self.bone_pairs, self.left_right) for p in pairs for j in p]
+        pairs = (*self.edges, *self.bone_pairs, *self.left_right)
+        used = {joint for pair in pairs for joint in pair}
         problems = []
         if len(set(self.joints)) != count:
             problems.append("joint names repeat")
@@ -116,11 +117,15 @@ def _layout(
     axes: tuple[str, str, str] = ("x", "y", "z"),
 ) -> Layout:
     """A layout whose bone pairs are the graph walked from the centre; ``parts`` are the groups."""
-    names = tuple(joints.split())
+    names = _words(joints)
     groups = tuple(
         next(g for g, part in enumerate(parts) if joint in part) for joint in range(len(names))
     )
     return Layout(name, names, centre, edges, _tree(edges, centre), groups, left_right, axes)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
 
 def _from_parents(parents: Sequence[int]) -> Pairs:
@@ -135,11 +140,11 @@ _KINECT_BONES: Pairs = (
 
 KINECT25 = Layout(
     name="kinect25",
-    joints=tuple(
+    joints=_words(
         """spine_base spine_middle neck head left_shoulder left_elbow left_wrist left_hand
         right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot
         right_hip right_knee right_ankle right_foot spine_shoulder left_hand_tip left_thumb
-        right_hand_tip right_thumb""".split()
+        right_hand_tip right_thumb"""
     ),
     centre=20,
     edges=(*_KINECT_BONES, (21, 7), (22, 7), (23, 11), (24, 11)),
@@ -183,9 +188,10 @@ HDM05_31 = _layout(
     upperback thorax lowerneck upperneck head lclavicle lhumerus lradius lwrist lhand lfingers
     lthumb rclavicle rhumerus rradius rwrist rhand rfingers rthumb""",
     13,
-    _from_parents(
-        (-1, 0, 1, 2, 3, 4, 0, 6, 7, 8, 9, 0, 11, 12, 13, 14, 15, 13, 17, 18, 19, 20, 21, 20)
-        + (13, 24, 25, 26, 27, 28, 27)
+    (
+        *_from_parents((-1, 0, 1, 2, 3, 4, 0, 6, 7, 8, 9, 0, 11, 12, 13, 14, 15)),
+        *((17, 13), (18, 17), (19, 18), (20, 19), (21, 20), (22, 21), (23, 20)),
+        *((24, 13), (25, 24), (26, 25), (27, 26), (28, 27), (29, 28), (30, 27)),
     ),
     ((0, *range(11, 17)), range(17, 24), range(24, 31), range(1, 6), range(6, 11)),
     (*((j, j + 5) for j in range(1, 6)), *((j, j + 7) for j in range(17, 24))),
@@ -194,11 +200,11 @@ HDM05_31 = _layout(
 
 MEDIAPIPE33 = _layout(
     "mediapipe33",
-    """nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear
-    right_ear mouth_left mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist
-    right_wrist left_pinky right_pinky left_index right_index left_thumb right_thumb left_hip
-    right_hip left_knee right_knee left_ankle right_ankle left_heel right_heel left_foot_index
-    right_foot_index""",
+    """nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer
+    left_ear right_ear mouth_left mouth_right left_shoulder right_shoulder left_elbow
+    right_elbow left_wrist right_wrist left_pinky right_pinky left_index right_index left_thumb
+    right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle left_heel
+    right_heel left_foot_index right_foot_index""",
     0,
     (
         *((0, 1), (1, 2), (2, 3), (3, 7), (0, 4), (4, 5), (5, 6), (6, 8), (0, 9), (0, 10)),
@@ -216,28 +222,41 @@ LAYOUTS: dict[str, Layout] = {
     layout.name: layout for layout in (KINECT25, KINECT22, BANDAI22, HDM05_31, MEDIAPIPE33)
 }
 
-_SAME_22 = {
-    **{4: (7,), 5: (8,), 6: (9,), 7: (9,), 21: (9,), 22: (9,)},
-    **{8: (11,), 9: (12,), 10: (13,), 11: (13,), 23: (13,), 24: (13,)},
-    **{12: (14,), 13: (15,), 14: (16,), 15: (17,), 16: (18,), 17: (19,), 18: (20,), 19: (21,)},
+_TO_KINECT25: dict[str, tuple[tuple[int, ...], ...]] = {
+    "kinect22": (
+        *((0,), (1,), (3,), (5,)),
+        *((7,), (8,), (9,), (9,)),
+        *((11,), (12,), (13,), (13,)),
+        *((14,), (15,), (16,), (17,)),
+        *((18,), (19,), (20,), (21,)),
+        *((2,), (9,), (9,), (13,), (13,)),
+    ),
+    "bandai22": (
+        *((1,), (2,), (4,), (5,)),
+        *((7,), (8,), (9,), (9,)),
+        *((11,), (12,), (13,), (13,)),
+        *((14,), (15,), (16,), (17,)),
+        *((18,), (19,), (20,), (21,)),
+        *((3,), (9,), (9,), (13,), (13,)),
+    ),
+    "hdm05_31": (
+        *((0,), (12,), (15,), (16,)),
+        *((17,), (18,), (19,), (21,)),
+        *((24,), (25,), (26,), (28,)),
+        *((1,), (2,), (3,), (4,)),
+        *((6,), (7,), (8,), (9,)),
+        *((13,), (22,), (23,), (29,), (30,)),
+    ),
+    "mediapipe33": (
+        *((23, 24), (11, 12, 23, 24), (7, 8, 11, 12), (7, 8)),
+        *((11,), (13,), (15,), (17, 19)),
+        *((12,), (14,), (16,), (18, 20)),
+        *((23,), (25,), (27,), (31,)),
+        *((24,), (26,), (28,), (32,)),
+        *((11, 12), (19,), (21,), (20,), (22,)),
+    ),
 }
-_TO_KINECT25: dict[str, dict[int, tuple[int, ...]]] = {
-    "kinect22": {0: (0,), 1: (1,), 20: (2,), 2: (3,), 3: (5,), **_SAME_22},
-    "bandai22": {0: (1,), 1: (2,), 20: (3,), 2: (4,), 3: (5,), **_SAME_22},
-    "hdm05_31": {
-        **{0: (0,), 1: (12,), 20: (13,), 2: (15,), 3: (16,)},
-        **{4: (17,), 5: (18,), 6: (19,), 7: (21,), 21: (22,), 22: (23,)},
-        **{8: (24,), 9: (25,), 10: (26,), 11: (28,), 23: (29,), 24: (30,)},
-        **{12: (1,), 13: (2,), 14: (3,), 15: (4,), 16: (6,), 17: (7,), 18: (8,), 19: (9,)},
-    },
-    "mediapipe33": {
-        **{0: (23, 24), 20: (11, 12), 1: (11, 12, 23, 24), 2: (7, 8, 11, 12), 3: (7, 8)},
-        **{4: (11,), 5: (13,), 6: (15,), 7: (17, 19), 21: (19,), 22: (21,)},
-        **{8: (12,), 9: (14,), 10: (16,), 11: (18, 20), 23: (20,), 24: (22,)},
-        **{12: (23,), 13: (25,), 14: (27,), 15: (31,), 16: (24,), 17: (26,), 18: (28,), 19: (32,)},
-    },
-}
-"""Per Kinect joint the source joints whose mean it is."""
+"""For each of the 25 Kinect joints the source joints whose mean it is."""
 
 
 def get_layout(name: str) -> Layout:
@@ -294,8 +313,7 @@ def convert(
     result = np.empty((*joints.shape[:-2], len(target.joints), 3), np.float32)
     measured = np.zeros(len(target.joints), bool)
     used: set[int] = set()
-    for joint in range(len(target.joints)):
-        sources = mapping[joint]
+    for joint, sources in enumerate(mapping):
         result[..., joint, :] = turned[..., list(sources), :].mean(axis=-2)
         if len(sources) == 1:
             measured[joint] = sources[0] not in used

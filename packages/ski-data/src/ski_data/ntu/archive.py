@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
-from ski_data.ntu.names import NtuName, parse_name
+from ski_data.ntu.names import parse_name
 
 ROW = 150
 FRAMES = 300
@@ -32,7 +32,7 @@ class Protocol:
     Attributes:
         name: ``ntu60/xsub``, ``ntu60/xview``, ``ntu120/xsub``, ``ntu120/xset``.
         archive: File name without ``.npz`` under which the community shares it.
-        field: The field of :class:`NtuName` that decides.
+        field: The field of :class:`~ski_data.ntu.names.NtuName` that decides.
         train: Values of that field whose recordings are for training.
         classes: Number of classes.
         setups: Setups 1 to this one belong to the data set.
@@ -179,8 +179,11 @@ def read_archive(path: Path | str) -> dict[str, np.ndarray]:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such archive") from None
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a readable .npz archive ({error})") from None
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
+        raise InputError(
+            f"{path}: not a readable .npz archive (damaged, of another kind, or with Python "
+            "objects, which are never loaded)"
+        ) from None
     for part in ("train", "test"):
         x, y = arrays.get(f"x_{part}"), arrays.get(f"y_{part}")
         if x is None or y is None:

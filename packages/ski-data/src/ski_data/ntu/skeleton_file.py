@@ -250,7 +250,9 @@ def _structure(
     return frames, frame, ids, first_lines, blocks
 
 
-def _joint_columns(blocks: list[memoryview], first_lines: list[int], path: Path) -> list[np.ndarray]:
+def _joint_columns(
+    blocks: list[memoryview], first_lines: list[int], path: Path
+) -> list[np.ndarray]:
     """Line by line: x, y, z, tracking state; says which line is wrong."""
     rows: list[tuple[float, float, float, int]] = []
     for block, first in zip(blocks, first_lines, strict=True):

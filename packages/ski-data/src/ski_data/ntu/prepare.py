@@ -1,0 +1,172 @@
+"""A folder of ``.skeleton`` files into a skeleton store, by the published preprocessing chain."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ski_data.classes import read_classes
+from ski_data.errors import InputError, MissingFileError
+from ski_data.layouts import KINECT25
+from ski_data.ntu.align import align
+from ski_data.ntu.archive import build_archive, get_protocol, write_archive
+from ski_data.ntu.denoise import denoise
+from ski_data.ntu.names import parse_name
+from ski_data.ntu.skeleton_file import read_skeleton
+from ski_data.progress import Progress
+from ski_data.splits import dataset_classes
+from ski_data.store import SkeletonStore, StoreWriter
+
+log = logging.getLogger(__name__)
+
+Dataset = Literal["ntu60", "ntu120"]
+_LAST_SETUP = {"ntu60": 17, "ntu120": 32}
+_FILES_PER_TASK = 32
+
+
+def prepare_rows(path: Path | str) -> np.ndarray:
+    """One file through the whole chain: read, denoise, translate; float32 (n, 75 | 150)."""
+    path = Path(path)
+    return align(denoise(read_skeleton(path)), str(path))
+
+
+def rows_to_clip(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, 75 | 150) as a clip (3, n, 25, 1 | 2)."""
+    return rows.reshape(len(rows), -1, 25, 3).transpose(3, 0, 2, 1)
+
+
+def prepare(
+    raw: str,
+    out: str,
+    dataset: Dataset = "ntu60",
+    workers: int = 0,
+    missing: str | None = None,
+    classes: str | None = None,
+) -> None:
+    """Turn a folder of NTU .skeleton files into a skeleton store.
+
+    Coordinates are metres, moved so that the first person's spine starts at the origin. Recordings
+    that NTU lists as missing or incomplete are left out. One-body clips repeat their body when
+    read in ntu120, as the published arrays do, and are zero in the second slot in ntu60.
+
+    Args:
+        raw: Folder that holds the files, at any depth.
+        out: Store to make; it must not be there yet.
+        dataset: ntu60 takes setups 1 to 17, ntu120 all.
+        workers: Processes; 0 means one per CPU.
+        missing: Text file with recordings to leave out, one name a line, instead of NTU's list.
+        classes: Label file (CSV with id,name) with the actions in order, where they are not NTU's.
+
+    Raises:
+        MissingFileError: No such folder or list.
+        InputError: No files, a name twice, or a file that cannot be used.
+        ExistingOutputError: ``out`` is there already.
+    """
+    if dataset not in _LAST_SETUP:
+        raise InputError(f"unknown data set {dataset!r}; known: {', '.join(_LAST_SETUP)}")
+    if workers < 0:
+        raise InputError(f"workers must be 0 (one per CPU) or more, not {workers}")
+    actions = dataset_classes(dataset) if classes is None else read_classes(classes)
+    paths = _find(Path(raw), dataset, _missing_names(missing), len(actions))
+    writer = StoreWriter(
+        out,
+        KINECT25,
+        bodies=2,
+        single_body="repeat" if dataset == "ntu120" else "zero",
+        classes=actions,
+    )
+    with (
+        writer,
+        _mapper(workers or os.cpu_count() or 1, len(paths)) as rows_of,
+        Progress(f"prepare {dataset}", len(paths)) as progress,
+    ):
+        for done, (path, rows) in enumerate(zip(paths, rows_of(paths), strict=True), 1):
+            name = parse_name(path)
+            writer.add(
+                path.stem,
+                rows_to_clip(rows),
+                source=path.name,
+                label=name.action - 1,
+                subject=name.subject,
+                camera=name.camera,
+                setup=name.setup,
+                replication=name.replication,
+            )
+            progress.update(done)
+    log.info("%s: %d clips", out, len(paths))
+
+
+def archive(store: str, out: str, protocol: str) -> None:
+    """Write a community .npz archive (x_train, y_train, files_train, ...) from a prepared store.
+
+    Args:
+        store: Store made by prepare.
+        out: File to write, for example NTU60_CS.npz; it must not be there yet.
+        protocol: ntu60/xsub, ntu60/xview, ntu120/xsub, ntu120/xset, or the archive's name.
+    """
+    opened = SkeletonStore(store)
+    if opened.layout != KINECT25:
+        raise InputError(f"{store}: archives hold kinect25 joints, not {opened.layout.name}")
+    rows = {}
+    for i, name in enumerate(opened.names):
+        tracks = opened.tracks(i)
+        rows[name] = tracks.transpose(1, 0, 2, 3).reshape(tracks.shape[1], -1)
+    write_archive(out, build_archive(rows, get_protocol(protocol)))
+
+
+def _find(raw: Path, dataset: str, missing: set[str], actions: int) -> list[Path]:
+    if not raw.is_dir():
+        raise MissingFileError(f"{raw}: no such folder")
+    found: dict[str, Path] = {}
+    left_out = 0
+    for path in sorted(raw.rglob("*.skeleton"), key=lambda path: path.name):
+        name = parse_name(path)
+        if name.setup > _LAST_SETUP[dataset]:
+            continue
+        if path.stem in missing:
+            left_out += 1
+            continue
+        if path.stem in found:
+            raise InputError(f"{path}: the same recording is at {found[path.stem]}; keep one")
+        if not 1 <= name.action <= actions:
+            raise InputError(f"{path}: action {name.action} is none of the {actions} classes")
+        found[path.stem] = path
+    if not found:
+        raise InputError(f"{raw}: no .skeleton files of {dataset} in it")
+    if left_out:
+        log.info("%d recordings are on the list of missing skeletons and left out", left_out)
+    return list(found.values())
+
+
+def _missing_names(file: str | None) -> set[str]:
+    if file is None:
+        return set(
+            (files("ski_data") / "resources" / "ntu_missing_skeletons.txt").read_text().split()
+        )
+    try:
+        names = Path(file).read_text(encoding="utf-8").split()
+    except (FileNotFoundError, IsADirectoryError):
+        raise MissingFileError(f"{file}: no such list") from None
+    return {str(parse_name(name)) for name in names}
+
+
+@contextmanager
+def _mapper(workers: int, tasks: int) -> Iterator[Callable[[Sequence[Path]], Iterable[np.ndarray]]]:
+    """``map`` of :func:`prepare_rows` that keeps the order; in processes where that pays."""
+    if workers == 1 or tasks <= _FILES_PER_TASK:
+        yield lambda paths: map(prepare_rows, paths)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield lambda paths: pool.map(prepare_rows, paths, chunksize=_FILES_PER_TASK)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,353 @@
+"""Skeleton stores: many clips in one memory-mapped array, opened in milliseconds.
+
+A store is a folder: ``joints.npy``, float32 (R, V, 3), valid frames only, clip after clip and in a
+clip body after body; ``index.parquet``, one row per clip; ``meta.json``, layout and checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ski_data import __version__
+from ski_data.classes import ClassSet
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.layouts import Layout, get_layout
+
+JOINTS, INDEX, META = "joints.npy", "index.parquet", "meta.json"
+FORMAT = 1
+_HEADER_BYTES = 128
+NUMBERS = ("label", "subject", "camera", "setup", "replication")
+"""Columns that every store has, -1 where not known."""
+
+SingleBody = Literal["zero", "repeat"]
+
+
+class StoreError(InputError):
+    """A store whose parts are missing, damaged or do not fit together."""
+
+
+class SkeletonStore:
+    """A store on disk, read only.
+
+    Args:
+        folder: Where :class:`StoreWriter` wrote it.
+
+    Attributes:
+        folder: The same.
+        layout: Joints of the clips.
+        bodies: M of every clip.
+        single_body: Whether a one-body clip holds zeros or its body again in the other slots.
+        classes: Classes that the labels mean, if known.
+        measured: (V,) bool, False for joints that were copied or interpolated from others.
+        index: The rows as NumPy arrays by column: ``name``, ``label``, ``subject``, ``camera``,
+            ``setup``, ``replication`` (-1 unknown), ``frames``, ``bodies``, ``offset``, ``source``,
+            and what the importer added.
+
+    Raises:
+        MissingFileError: No such folder, or a part is missing.
+        StoreError: A part cannot be read or does not fit the others.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise MissingFileError(f"{self.folder}: no such store (a folder with {META})")
+        for part in (META, INDEX, JOINTS):
+            if not (self.folder / part).is_file():
+                raise MissingFileError(f"{self.folder}: {part} is missing; this is no whole store")
+        meta = _read_meta(self.folder / META)
+        self.layout: Layout = get_layout(meta["layout"])
+        self.bodies: int = meta["bodies"]
+        self.single_body: SingleBody = meta["single_body"]
+        self.sha256: str = meta["sha256"]
+        self.measured = np.array(meta["measured"], bool)
+        names = meta["classes"]
+        self.classes: ClassSet | None = None
+        if names is not None:
+            self.classes = ClassSet(tuple(names["ids"]), tuple(names["names"]))
+        try:
+            table = pq.read_table(self.folder / INDEX)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{self.folder / INDEX}: not readable ({error})") from None
+        needed = {"name", *NUMBERS, "frames", "bodies", "offset", "source"}
+        if not needed <= set(table.column_names):
+            lost = sorted(needed - set(table.column_names))
+            raise StoreError(f"{self.folder / INDEX}: columns are missing: {', '.join(lost)}")
+        self.index: dict[str, np.ndarray] = {
+            name: table.column(name).to_numpy() for name in table.column_names
+        }
+        try:
+            self._joints = np.load(self.folder / JOINTS, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise StoreError(
+                f"{self.folder / JOINTS}: damaged or cut off ({error}); make the store again"
+            ) from None
+        self._check_parts(meta)
+        self._rows: dict[str, int] | None = None
+
+    def _check_parts(self, meta: dict[str, Any]) -> None:
+        rows = int((self.index["frames"] * self.index["bodies"]).sum())
+        shape = (rows, len(self.layout.joints), 3)
+        if self._joints.shape != shape or self._joints.dtype != np.float32:
+            raise StoreError(
+                f"{self.folder / JOINTS}: float32 {shape} expected from the index, found "
+                f"{self._joints.dtype} {self._joints.shape}; make the store again"
+            )
+        if len(self) != meta["clips"] or rows != meta["rows"]:
+            raise StoreError(
+                f"{self.folder}: {META} promises {meta['clips']} clips in {meta['rows']} rows, the "
+                f"index has {len(self)} in {rows}; make the store again"
+            )
+        if (self.index["bodies"] > self.bodies).any():
+            raise StoreError(f"{self.folder / INDEX}: a clip has more than {self.bodies} bodies")
+
+    def __len__(self) -> int:
+        return len(self.index["name"])
+
+    def __reduce__(self) -> tuple[type[SkeletonStore], tuple[Path]]:
+        return SkeletonStore, (self.folder,)  # workers map the file again instead of copying it
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the clips, in order."""
+        return self.index["name"].tolist()
+
+    def row(self, name: str) -> int:
+        """Position of a clip.
+
+        Raises:
+            InputError: No clip has this name.
+        """
+        if self._rows is None:
+            self._rows = {name: i for i, name in enumerate(self.names)}
+        if name not in self._rows:
+            raise InputError(f"{self.folder}: no clip named {name!r} among {len(self)}")
+        return self._rows[name]
+
+    def clip(self, which: int | str) -> np.ndarray:
+        """One clip by position or name: float32 (3, T, V, M), a copy.
+
+        Raises:
+            InputError: No such clip.
+        """
+        i = self.row(which) if isinstance(which, str) else int(which)
+        if not 0 <= i < len(self):
+            raise InputError(f"{self.folder}: clips are numbered 0..{len(self) - 1}, not {i}")
+        tracks = self.tracks(i)
+        clip = np.zeros((3, tracks.shape[1], tracks.shape[2], self.bodies), np.float32)
+        clip[..., : len(tracks)] = tracks.transpose(3, 1, 2, 0)
+        if len(tracks) == 1 and self.single_body == "repeat":
+            clip[..., 1:] = clip[..., :1]
+        return clip
+
+    def tracks(self, i: int) -> np.ndarray:
+        """The stored bodies of clip ``i``: (M', T, V, 3), a view of the file, M' of this clip."""
+        frames, bodies = int(self.index["frames"][i]), int(self.index["bodies"][i])
+        offset = int(self.index["offset"][i])
+        rows = self._joints[offset : offset + frames * bodies]
+        return rows.reshape(bodies, frames, *rows.shape[1:])
+
+    def verify(self) -> None:
+        """Read everything and compare with the checksum.
+
+        Raises:
+            StoreError: The content changed since it was written.
+        """
+        digest = hashlib.sha256((self.folder / INDEX).read_bytes())
+        with (self.folder / JOINTS).open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+        if digest.hexdigest() != self.sha256:
+            raise StoreError(
+                f"{self.folder}: the content does not fit its checksum; make the store again"
+            )
+
+
+class StoreWriter:
+    """Writes a store; the folder appears whole when the ``with`` block ends well, or not at all.
+
+    Args:
+        folder: The store to make; it must not be there.
+        layout: Joints of the clips.
+        bodies: M of every clip.
+        single_body: What slots beyond the first hold in a one-body clip when it is read.
+        classes: Classes that the labels mean, if known.
+        measured: (V,) bool, False for joints that were copied or interpolated from others.
+
+    Raises:
+        ExistingOutputError: The folder is there already.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        layout: Layout,
+        *,
+        bodies: int = 2,
+        single_body: SingleBody = "zero",
+        classes: ClassSet | None = None,
+        measured: Sequence[bool] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists():
+            raise ExistingOutputError(
+                f"{self.folder} is there already; name another folder or remove it"
+            )
+        self.layout, self.bodies, self.single_body = layout, bodies, single_body
+        self.classes = classes
+        self.measured = [True] * len(layout.joints) if measured is None else list(measured)
+        if len(self.measured) != len(layout.joints):
+            raise InputError(f"measured must say yes or no for {len(layout.joints)} joints")
+        self._partial = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.partial")
+        self._columns: dict[str, list[Any]] = {}
+        self._names: set[str] = set()
+        self._rows = 0
+
+    def __enter__(self) -> StoreWriter:
+        self._partial.mkdir(parents=True)
+        self._file = (self._partial / JOINTS).open("wb")
+        self._file.write(b"\0" * _HEADER_BYTES)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+    def add(
+        self, name: str, clip: np.ndarray, *, source: str = "", **fields: int | float | str
+    ) -> None:
+        """Append one clip.
+
+        Args:
+            name: Unique in the store.
+            clip: (3, T, V, M') in metres, y up, with M' bodies of this clip.
+            source: Where it came from.
+            **fields: ``label``, ``subject``, ``camera``, ``setup``, ``replication``, or others; the
+                same others for every clip.
+
+        Raises:
+            InputError: Another shape, nothing but zeros, values that are not finite, a name used before,
+                fields that differ from those of the clips before.
+        """
+        joints = len(self.layout.joints)
+        if clip.ndim != 4 or clip.shape[0] != 3 or clip.shape[2] != joints:
+            raise InputError(f"clip {name}: (3, T, {joints}, M) expected, not {clip.shape}")
+        if not clip.any():
+            raise InputError(f"clip {name}: no frame with a body")
+        if not np.isfinite(clip).all():
+            raise InputError(f"clip {name}: coordinates must be finite numbers")
+        if name in self._names:
+            raise InputError(f"clip {name}: the name is used twice")
+        if clip.shape[3] > self.bodies:
+            raise InputError(f"clip {name}: {clip.shape[3]} bodies, the store holds {self.bodies}")
+        label = fields.get("label", -1)
+        if self.classes is not None and not -1 <= int(label) < len(self.classes):
+            raise InputError(
+                f"clip {name}: label {label} is out of range; allowed: 0..{len(self.classes) - 1}"
+            )
+        row = {
+            "name": name,
+            **dict.fromkeys(NUMBERS, -1),
+            "frames": clip.shape[1],
+            "bodies": clip.shape[3],
+            "offset": self._rows,
+            "source": source,
+        }
+        taken = set(fields) & (set(row) - set(NUMBERS))
+        if taken:
+            raise InputError(f"clip {name}: fields cannot be named {', '.join(sorted(taken))}")
+        row |= fields
+        if self._columns and set(row) != set(self._columns):
+            different = sorted(set(row) ^ set(self._columns))
+            raise InputError(f"clip {name}: fields differ from earlier clips: {different}")
+        for key, value in row.items():
+            self._columns.setdefault(key, []).append(value)
+        self._names.add(name)
+        tracks = clip.transpose(3, 1, 2, 0)
+        self._file.write(np.ascontiguousarray(tracks, np.float32))
+        self._rows += clip.shape[1] * clip.shape[3]
+
+    def _finish(self) -> None:
+        if not self._columns:
+            raise InputError(f"{self.folder}: no clips to store")
+        header = (
+            "{'descr': '<f4', 'fortran_order': False, 'shape': "
+            f"({self._rows}, {len(self.layout.joints)}, 3), }}"
+        )
+        self._file.seek(0)
+        self._file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER_BYTES - 10))
+        self._file.write(header.ljust(_HEADER_BYTES - 11).encode("ascii") + b"\n")
+        self._file.close()
+        columns = {
+            key: pa.array(values, pa.int64() if key in NUMBERS else None)
+            for key, values in self._columns.items()
+        }
+        pq.write_table(pa.table(columns), self._partial / INDEX)
+        digest = hashlib.sha256((self._partial / INDEX).read_bytes())
+        with (self._partial / JOINTS).open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+        meta = {
+            "format": FORMAT,
+            "layout": self.layout.name,
+            "units": "metres, y up",
+            "bodies": self.bodies,
+            "single_body": self.single_body,
+            "measured": [bool(value) for value in self.measured],
+            "clips": len(self._names),
+            "rows": self._rows,
+            "classes": None
+            if self.classes is None
+            else {"ids": self.classes.ids, "names": self.classes.names},
+            "created_by": f"ski-data {__version__}",
+            "sha256": digest.hexdigest(),
+        }
+        (self._partial / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        os.replace(self._partial, self.folder)
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise StoreError(f"{path}: not readable ({error}); make the store again") from None
+    kinds = {
+        "format": int,
+        "layout": str,
+        "bodies": int,
+        "single_body": str,
+        "measured": list,
+        "clips": int,
+        "rows": int,
+        "classes": (dict, type(None)),
+        "sha256": str,
+    }
+    if not isinstance(meta, dict):
+        raise StoreError(f"{path}: not the description of a store")
+    wrong = [key for key, kind in kinds.items() if not isinstance(meta.get(key, ...), kind)]
+    if wrong:
+        raise StoreError(f"{path}: missing or of the wrong kind: {', '.join(wrong)}")
+    if meta["format"] != FORMAT:
+        raise StoreError(f"{path}: format {meta['format']}, this version reads {FORMAT}")
+    return meta
