@@ -113,7 +113,9 @@ def compare(name: str, ours: Answer, theirs: Answer, rtol: float, atol: float) -
         return Row(name, np.inf, np.inf, False, f"shape {ours.shape}, wanted {theirs.shape}")
     if not np.issubdtype(theirs.dtype, np.floating):
         wrong = int((ours != theirs).sum())
-        return Row(name, float(wrong), float(wrong > 0), wrong == 0, f"{wrong} differ" * (wrong > 0))
+        return Row(
+            name, float(wrong), float(wrong > 0), wrong == 0, f"{wrong} differ" * (wrong > 0)
+        )
     if theirs.size == 0:
         return Row(name, 0.0, 0.0, True, "empty")
     difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))

@@ -77,12 +77,10 @@ def hyperformer(case: Case) -> Result:
     model.train("train" in str(c.get("mode", "eval")))
     with torch.no_grad():
         x = model.embed(clips)
-        layers = []
+        layers: list[Tensor] = []
         for block in model.blocks:
             x = block(x)
             layers.append(x.permute(0, 3, 1, 2))
-    model.train("train" in str(c.get("mode", "eval")))
-    with torch.no_grad():
         encoded = model.encode(clips)
         answers = {"out_features": encoded.features, "out_tokens": encoded.tokens}
         if model.head is not None:
@@ -285,9 +283,7 @@ def _published_gradients(task: torch.nn.Module, loss: Tensor, table: Any) -> dic
         if entry.name not in ours:
             continue
         rows = [part.shape[0] if part.shape else 1 for part in entry.parts]
-        pieces = (
-            [ours[entry.name]] if len(entry.parts) == 1 else ours[entry.name].split(rows)
-        )
+        pieces = [ours[entry.name]] if len(entry.parts) == 1 else ours[entry.name].split(rows)
         for part, piece in zip(entry.parts, pieces, strict=True):
             published[part.name] = piece.reshape(part.shape)
     return published
@@ -306,9 +302,86 @@ def _named_gradient(gradients: Mapping[str, Tensor], wanted: str) -> Tensor:
     return found[0]
 
 
+def feeder(case: Case) -> Result:
+    """The skeleton feeder: crops with given draws, resize, rotation, streams."""
+    from ski_data import skeleton
+
+    c = case.config
+    clips = {
+        k.removeprefix("in_rows_"): skeleton.row_to_clip(v)
+        for k, v in case.arrays.items()
+        if k.startswith("in_rows_")
+    }
+    angles = case.arrays["in_angles"]
+    ours: dict[str, np.ndarray] = {}
+
+    def centre_crop(name: str, window: str | None, p: str | None) -> np.ndarray:
+        clip = clips[name]
+        share = float(p) if p else c["p_test"][0]
+        begin, end = skeleton.test_crop(skeleton.valid_frames(clip), share)
+        return skeleton.resize_time(clip[:, begin:end], int(window or c["windows"][0]))
+
+    def drawn_crop(name: str, draw: str, window: str | None) -> np.ndarray:
+        clip, crop = clips[name], c["crops"][f"{name}_{draw}"]
+        begin, end = skeleton.train_crop_at(
+            skeleton.valid_frames(clip), crop["p"], crop["begin"], c["min_crop"]
+        )
+        resized = skeleton.resize_time(clip[:, begin:end], int(window or c["windows"][0]))
+        return skeleton.rotate(resized, skeleton.rotation_matrix(angles[int(draw)]))
+
+    known = "|".join(map(re.escape, sorted(clips, key=len, reverse=True)))
+    size = r"(?:_w(\d+))?(?:_p([\d.]+))?"
+    streams = "|".join(sorted(skeleton.STREAMS, key=len, reverse=True))
+    for key in case.wanted():
+        if key == "out_rotation_matrices":
+            ours[key] = np.stack([skeleton.rotation_matrix(a) for a in angles])
+        elif found := re.fullmatch(rf"out_resized_({known}){size}", key):
+            ours[key] = centre_crop(*found.groups())
+        elif found := re.fullmatch(rf"out_test_({known}){size}_({streams})", key):
+            ours[key] = skeleton.STREAMS[found[4]](centre_crop(*found.groups()[:3]))
+        elif found := re.fullmatch(rf"out_train(\d+)_({known})(?:_w(\d+))?_({streams})", key):
+            ours[key] = skeleton.STREAMS[found[4]](drawn_crop(found[2], found[1], found[3]))
+        elif found := re.fullmatch(rf"out_ctrgcn_bone_({known}){size}", key):
+            ours[key] = skeleton.ctrgcn_bone(centre_crop(*found.groups()))
+    return case.wanted(), ours
+
+
+def ntu_preprocess(case: Case) -> Result:
+    """Raw NTU text files through reading, denoising, alignment and every official protocol."""
+    from ski_data.ntu.align import align
+    from ski_data.ntu.archive import PROTOCOLS, build_archive
+    from ski_data.ntu.denoise import DenoiseConfig, denoise
+    from ski_data.ntu.skeleton_file import read_skeleton
+
+    c = case.config
+    folder = case.stem.parent / c["raw_folder"]
+    denoised = {
+        name: denoise(read_skeleton(folder / f"{name}.skeleton"), DenoiseConfig(**c["thresholds"]))
+        for name in c["files"]
+    }
+    ours: dict[str, np.ndarray] = {f"out_denoised_{k}": v for k, v in denoised.items()}
+    sets = {"ntu60": sorted(c["ntu60_files"]), "ntu120": sorted(c["files"])}
+    for name, files in sets.items():
+        ours[f"out_{name}_frames"] = np.array([len(denoised[f]) for f in files])
+        aligned = {f: align(denoised[f], f) for f in files}
+        longest = max(len(rows) for rows in aligned.values())
+        for protocol in PROTOCOLS.values():
+            if protocol.name.startswith(f"{name}/"):
+                short = protocol.archive.split("_")[1]
+                for key, value in build_archive(aligned, protocol, longest).items():
+                    ours[f"out_{name}_{short}_{key}"] = value
+    wanted = dict(case.wanted())
+    for key, value in case.wanted().items():
+        if "_x_" in key and key in ours and ours[key].shape == value.shape:
+            wanted[f"{key} zeros"], ours[f"{key} zeros"] = value == 0, ours[key] == 0
+    return wanted, ours
+
+
 KINDS: dict[str, Callable[[Case], Result]] = {
     "clip_vit": clip_vit,
+    "feeder": feeder,
     "hyperformer": hyperformer,
+    "ntu_preprocess": ntu_preprocess,
     "tokenizer": tokenizer,
     "vificlip_scd": vificlip_scd,
 }

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from ski_data.layouts import get_layout
 from torch import Tensor, nn
 
+from ski_data.layouts import get_layout
 from ski_skeleton.encoder import Encoded
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.graph import group_average, hop_distances
@@ -60,7 +60,8 @@ class HyperformerConfig:
             wrong.append(f"kernel must be odd, got {self.kernel}")
         if not self.dilations or HEAD_WIDTH * self.heads % (len(self.dilations) + 2):
             wrong.append(
-                f"width {HEAD_WIDTH * self.heads} must split into {len(self.dilations) + 2} branches"
+                f"width {HEAD_WIDTH * self.heads} must split into "
+                f"{len(self.dilations) + 2} branches"
             )
         joints = len(get_layout(self.layout).joints)
         if self.groups is not None and len(self.groups) != joints:
@@ -237,10 +238,11 @@ class Hyperformer(nn.Module):
         """Normalised coordinates ``(N * M, T, V, 3)``, bodies of a clip next to each other."""
         N, C, T, V, M = clips.shape
         expected = (3, self.config.joints, self.config.persons)
-        if (C, V, M) != expected:
+        if expected != (C, V, M):
             raise ConfigError(
                 f"clips {tuple(clips.shape)} do not fit this encoder: (N, 3, T, "
-                f"{self.config.joints} joints of {self.config.layout}, {self.config.persons} bodies)"
+                f"{self.config.joints} joints of {self.config.layout}, "
+                f"{self.config.persons} bodies)"
             )
         x = clips.permute(0, 4, 3, 1, 2).reshape(N, M * V * C, T)
         x = self.data_norm(x).view(N, M, V, C, T)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from ski_skeleton.errors import ConfigError
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
 from ski_skeleton.text.clip import ClipConfig, ClipTextTower, build_clip
 from ski_skeleton.text.prompts import PHOTO_TEMPLATE, class_prompts
+from ski_skeleton.text.sentence import SentenceConfig, SentenceTextTower
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class SkeletonClipConfig:
 
     encoder: HyperformerConfig = field(default_factory=HyperformerConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
+    sentence: SentenceConfig | None = None
+    """A sentence encoder in the place of CLIP's text tower."""
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: float = 0.01
     """Divides the similarity; the paper gives no value, this is CLIP's."""
@@ -37,27 +40,31 @@ class SkeletonClipConfig:
             raise ConfigError(f"temperature must be positive, got {self.temperature}")
         if self.encoder.output is None:
             raise ConfigError("SkeletonCLIP needs an encoder with a head to the text width")
+        if self.sentence is not None and self.train_text:
+            raise ConfigError("a sentence encoder is always frozen; set train_text to false")
 
 
 def paper_preset(config: SkeletonClipConfig) -> SkeletonClipConfig:
     """Cosine over CLIP's temperature, text tower frozen."""
-    return SkeletonClipConfig(
-        config.encoder, config.clip, "cosine", 0.01, False, config.template
-    )
+    return replace(config, similarity="cosine", temperature=0.01, train_text=False)
 
 
 def official_preset(config: SkeletonClipConfig) -> SkeletonClipConfig:
     """What the released code computes: raw dot product, text tower trained."""
-    return SkeletonClipConfig(config.encoder, config.clip, "dot", 1.0, True, config.template)
+    return replace(config, similarity="dot", temperature=1.0, train_text=True)
 
 
 class SkeletonClip(nn.Module):
     """Skeleton clips ``(N, 3, T, V, M)`` and class names to logits ``(N, K)``."""
 
-    def __init__(self, config: SkeletonClipConfig, text: ClipTextTower | None = None) -> None:
+    def __init__(
+        self, config: SkeletonClipConfig, text: ClipTextTower | SentenceTextTower | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.encoder = Hyperformer(config.encoder)
+        if text is None and config.sentence is not None:
+            text = SentenceTextTower(config.sentence)
         self.text = ClipTextTower(build_clip(config.clip)) if text is None else text
         if self.text.width != config.encoder.output:
             raise ConfigError(

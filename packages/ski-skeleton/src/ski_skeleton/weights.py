@@ -10,9 +10,9 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from ski_data.errors import MissingFileError
 from torch import Tensor, nn
 
+from ski_data.errors import MissingFileError
 from ski_skeleton.errors import CheckpointError
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")

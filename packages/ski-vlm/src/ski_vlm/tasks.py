@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+
 from ski_skeleton.text import tokenize
 from ski_skeleton.train.task import Batch, Losses, Task
-
 from ski_vlm.students.vificlip import ViFiClip
 
 LARGEST_SCALE = 100.0

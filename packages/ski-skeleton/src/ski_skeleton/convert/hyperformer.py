@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ski_data.layouts import get_layout
 from ski_skeleton.convert.table import Entry, Part, Table, norm_entries, same
 from ski_skeleton.graph import hop_distances
 from ski_skeleton.hyperformer import HEAD_WIDTH, PROJECTION_GROUPS, HyperformerConfig
-from ski_data.layouts import get_layout
 
 OFFICIAL_HEAD = "fc"
 """Head of the official class: width to action classes."""
@@ -22,7 +22,7 @@ def hyperformer_table(config: HyperformerConfig, head: str) -> Table:
         config: size of the model; ``config.output`` is the head's width.
         head: the published head's name, ``fc`` (official) or ``fc2`` (SKI).
     """
-    W, V, H = config.width, config.joints, config.heads
+    W, V = config.width, config.joints
     hops = int(hop_distances(get_layout(config.layout).edges, V).max()) + 1
     table: Table = list(norm_entries("data_norm", [("data_bn", config.persons * V * 3)]))
     for index, stride in enumerate(config.strides):

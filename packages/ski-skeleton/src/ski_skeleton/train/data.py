@@ -62,7 +62,7 @@ def epoch_batches(
 def load(
     source: Source, batches: Sequence[Sequence[int]], *, workers: int
 ) -> Iterator[dict[str, Any]]:
-    """Collated batches of the given indices, in order."""
+    """Collated batches of the given indices, in order; draws nothing from the global generator."""
     return iter(
         DataLoader(
             source,  # type: ignore[arg-type]
@@ -70,5 +70,6 @@ def load(
             num_workers=workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(0),
         )
     )

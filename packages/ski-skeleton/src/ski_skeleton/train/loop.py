@@ -15,9 +15,9 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from ski_data.config import to_plain
 from torch import Tensor
 
+from ski_data.config import to_plain
 from ski_skeleton.errors import ConfigError, DivergedError, RunError
 from ski_skeleton.train import checkpoint
 from ski_skeleton.train.data import Source, epoch_batches, load
@@ -164,7 +164,9 @@ class _History:
         self.started = time.monotonic()
         if main and self.path.exists():  # lines behind the checkpoint will be written again
             lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+            kept = [
+                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
+            ]
             self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def add(self, losses: dict[str, Tensor], batch: dict[str, Any]) -> None:
@@ -210,8 +212,7 @@ def _claim(folder: Path, task: Task, config: TrainConfig) -> None:
 
 def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {
-        k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v
-        for k, v in batch.items()
+        k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()
     }
 
 

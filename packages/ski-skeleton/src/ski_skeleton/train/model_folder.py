@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ski_data.config import to_plain
-from ski_data.errors import ExistingOutputError, MissingFileError
 from torch import Tensor
 
+from ski_data.config import to_plain
+from ski_data.errors import ExistingOutputError, MissingFileError
 from ski_skeleton.errors import CheckpointError
 from ski_skeleton.weights import read_weights, write_weights
 

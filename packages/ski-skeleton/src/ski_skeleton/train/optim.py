@@ -45,9 +45,7 @@ class OptimConfig:
             raise ConfigError("optimiser: " + "; ".join(wrong))
 
 
-def build_optimizer(
-    groups: list[dict[str, Any]], config: OptimConfig
-) -> torch.optim.Optimizer:
+def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Optimizer:
     """AdamW or Nesterov SGD over ``groups`` (each with ``params`` and ``scale``)."""
     if not any(group["params"] for group in groups):
         raise ConfigError("nothing to train: no parameter requires a gradient")
@@ -68,7 +66,7 @@ def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int, total: i
     """Learning rate of optimiser step ``step`` (from 0) of ``total``."""
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
-        return config.lr * (step + 1) / max(1.0, warmup)
+        return config.lr * min(1.0, (step + 1) / warmup)
     if config.schedule == "cosine":
         low = config.lr * config.min_ratio
         return low + 0.5 * (config.lr - low) * (1 + math.cos(math.pi * step / max(1, total)))

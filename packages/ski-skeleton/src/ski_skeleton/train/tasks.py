@@ -46,8 +46,6 @@ class AlignSkeletons(Task):
         """``skeleton`` ``(N, 3, T, V, M)`` and ``label`` ``(N,)`` to ``loss`` and ``accuracy``."""
         logits = self.model.logits(batch["skeleton"], self.names)
         return {
-            "loss": F.cross_entropy(
-                logits, batch["label"], label_smoothing=self.label_smoothing
-            ),
+            "loss": F.cross_entropy(logits, batch["label"], label_smoothing=self.label_smoothing),
             "accuracy": (logits.argmax(-1) == batch["label"]).float().mean(),
         }

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
+
 from ski_skeleton.convert.hyperformer import SKI_HEAD, hyperformer_table
 from ski_skeleton.convert.table import (
     Entry,
@@ -21,8 +23,6 @@ from ski_skeleton.convert.table import (
 )
 from ski_skeleton.skeleton_clip import SkeletonClip
 from ski_skeleton.text import ClipTextTower
-from torch import Tensor, nn
-
 from ski_vlm.students.vificlip import ViFiClip
 
 TOKENS = "token_embedding.weight"

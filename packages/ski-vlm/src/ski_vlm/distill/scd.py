@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
+from torch import Tensor
+
 from ski_skeleton.skeleton_clip import SkeletonClip, skeleton_text_logits
 from ski_skeleton.text import class_prompts
 from ski_skeleton.train.task import Batch, Losses, Task
-from torch import Tensor
-
 from ski_vlm.distill.losses import ScdLosses, scd_losses
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.vificlip import ViFiClip
@@ -58,9 +58,7 @@ class SkeletonDistillation(Task):
         """Losses of normalised video ``(N, T, 3, H, W)``, skeletons and targets ``(N, K)``."""
         output = self.student(video, self.names)
         embedding = self.teacher.embed(skeleton)
-        text = self.teacher.text.unit_text(
-            class_prompts(self.names, self.teacher.config.template)
-        )
+        text = self.teacher.text.unit_text(class_prompts(self.names, self.teacher.config.template))
         if self.config.logits == "released":
             pose = skeleton_text_logits(embedding, text, "dot", 1.0)
             return scd_losses(output.cosines, pose, targets, self.config.alpha)

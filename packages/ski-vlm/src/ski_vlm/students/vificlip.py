@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
-from ski_data.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
-from ski_skeleton.text import PHOTO_TEMPLATE, ClipConfig, ClipTextTower, build_clip, class_prompts
 from torch import Tensor, nn
 
+from ski_data.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
+from ski_skeleton.text import PHOTO_TEMPLATE, ClipConfig, ClipTextTower, build_clip, class_prompts
 from ski_vlm.errors import ConfigError
 
 NORMALISATION = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "clip": (CLIP_MEAN, CLIP_STD)}
@@ -27,6 +27,8 @@ class ViFiClipConfig:
     """Frames T sampled from a clip."""
     normalisation: Literal["imagenet", "clip"] = "imagenet"
     """Mean and deviation of the pixels; the released code uses ImageNet's, not CLIP's."""
+    short_side: int = 256
+    """Frames are resized to this short side before the centre crop to the tower's input."""
     template: str = PHOTO_TEMPLATE
     train: Literal["both", "image", "text"] = "both"
     """Towers that train, with the scale; the token embedding never does."""

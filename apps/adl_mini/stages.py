@@ -1,0 +1,338 @@
+"""The stages of the main job. Each leaves a folder, and does nothing when it is already there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.adl_mini.recipe import AdlMiniRecipe
+from ski_data.classes import ClassSet, read_classes
+from ski_data.config import from_plain
+from ski_data.manifest import Record, read_manifest
+from ski_data.ntu.prepare import prepare_store
+from ski_data.paired import PairedDataset
+from ski_data.progress import Progress
+from ski_data.skeleton import FeederConfig
+from ski_data.store import SkeletonStore
+from ski_data.synthetic import make_adl_mini
+from ski_data.video.cache import VideoStore, write_video_store
+from ski_data.video.sampling import test_indices
+from ski_data.video.transforms import VideoTransformConfig, train_transform
+from ski_skeleton.hyperformer import Hyperformer
+from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
+from ski_skeleton.text import ClipConfig
+from ski_skeleton.train import Task, TrainConfig, fit, read_model, write_model
+from ski_skeleton.train.tasks import AlignSkeletons, ClassifySkeletons
+from ski_skeleton.weights import load_strictly
+from ski_vlm.distill import SkeletonDistillation
+from ski_vlm.predict import KIND as STUDENT
+from ski_vlm.students import ViFiClip, ViFiClipConfig
+from ski_vlm.tasks import ContrastImagesAndTexts, FineTuneVideo
+
+SKELETON_CLIP = "skeleton-clip"
+ENCODER = "hyperformer"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything that training and evaluation read."""
+
+    folder: Path
+    seen: ClassSet
+    unseen: ClassSet
+    train: list[Record]
+    test_seen: list[Record]
+    test_unseen: list[Record]
+    skeletons: SkeletonStore
+    videos: VideoStore
+    meta: dict[str, Any]
+    split: dict[str, Any]
+
+
+def make_data(recipe: AdlMiniRecipe, folder: Path) -> Data:
+    """Stage 1: generate adl-mini, read the raw skeletons into a store, decode the clips once."""
+    data = folder / "data"
+    with Progress("generate clips", total=1) as progress:
+
+        def report(done: int, total: int) -> None:
+            progress.total = total
+            progress.update(done)
+
+        make_adl_mini(data, recipe.data, progress=report)
+    if not (folder / "skeletons").exists():
+        prepare_store(data / "skeletons", folder / "skeletons")
+    seen, unseen = (read_classes(data / f"classes_{part}.csv") for part in ("seen", "unseen"))
+    lists = {
+        name: read_manifest(data / f"{name}.csv", unseen if name == "test_unseen" else seen)
+        for name in ("train_seen", "test_seen", "test_unseen")
+    }
+    if not (folder / "videos").exists():
+        records = [record for part in lists.values() for record in part]
+        with Progress("decode clips", total=len(records)) as progress:
+            write_video_store(
+                folder / "videos",
+                records,
+                short_side=recipe.clip.image,
+                max_frames=recipe.stored_frames,
+                progress=lambda done, _: progress.update(done),
+            )
+    return Data(
+        data,
+        seen,
+        unseen,
+        lists["train_seen"],
+        lists["test_seen"],
+        lists["test_unseen"],
+        SkeletonStore(folder / "skeletons"),
+        VideoStore(folder / "videos"),
+        json.loads((data / "meta.json").read_text(encoding="utf-8")),
+        json.loads((data / "split.json").read_text(encoding="utf-8")),
+    )
+
+
+def video_transform(recipe: AdlMiniRecipe) -> VideoTransformConfig:
+    """Training and test transform; no flips, since the names tell left from right."""
+    size = recipe.clip.image
+    return VideoTransformConfig(size=size, short_side=size, flip=0.0, scales=(1.0, 0.9))
+
+
+def dataset(
+    recipe: AdlMiniRecipe,
+    data: Data,
+    records: list[Record],
+    *,
+    video: bool,
+    skeleton: bool,
+    train: bool,
+    seed: int = 0,
+) -> PairedDataset:
+    """Paired clips from the two stores."""
+    return PairedDataset(
+        records,
+        skeletons=data.skeletons if skeleton else None,
+        videos=data.videos if video else None,
+        frames=recipe.frames,
+        video=video_transform(recipe) if video else None,
+        feeder=feeder(recipe) if skeleton else None,
+        train=train,
+        seed=seed,
+    )
+
+
+def feeder(recipe: AdlMiniRecipe) -> FeederConfig:
+    """Hyperformer's feeder with this recipe's window; these clips are short, so crops stay long."""
+    return FeederConfig(window=recipe.window, train_crop=(0.8, 1.0), min_crop=16, rotation=0.3)
+
+
+class CaptionedFrames:
+    """Single stored frames of training clips with one of their captions, drawn per epoch."""
+
+    def __init__(self, recipe: AdlMiniRecipe, data: Data, seed: int) -> None:
+        captions: dict[tuple[str, int], list[str]] = {}
+        lines = (data.folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            row = json.loads(line)
+            name = Path(row["video"]).stem.removesuffix("_rgb")
+            captions.setdefault((name, row["frame"]), []).append(row["caption"])
+        self.items: list[tuple[str, int, list[str]]] = []
+        for (name, frame), texts in sorted(captions.items()):
+            total = data.videos.source_frames(name)
+            stored = test_indices(total, recipe.stored_frames).tolist()
+            if frame in stored:
+                self.items.append((name, stored.index(frame), texts))
+        self.videos, self.transform, self.seed = data.videos, video_transform(recipe), seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw captions and crops of this epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        name, frame, texts = self.items[index]
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        pixels = self.videos.frames(name, np.array([frame]))
+        return {
+            "index": index,
+            "video": train_transform(pixels, self.transform, rng),
+            "caption": texts[rng.integers(len(texts))],
+        }
+
+
+def student_config(recipe: AdlMiniRecipe) -> ViFiClipConfig:
+    """The student's towers and input rules."""
+    return ViFiClipConfig(
+        clip=ClipConfig(architecture=None, sizes=recipe.clip),
+        frames=recipe.frames,
+        short_side=recipe.clip.image,
+        train=recipe.train_towers,  # type: ignore[arg-type]
+    )
+
+
+def pretrain_clip(recipe: AdlMiniRecipe, data: Data, folder: Path, title: str) -> Path:
+    """Stage 2: a small CLIP learns single frames and captions, in the place of web data."""
+
+    def train(run: Path) -> tuple[Any, dict[str, Any]]:
+        model = ViFiClip(replace(student_config(recipe), train="both"))
+        source = CaptionedFrames(recipe, data, recipe.pretrain.seed)
+        _fit(ContrastImagesAndTexts(model), source, recipe.pretrain, run, title)
+        return model, {"trained_on": "captions of single frames of seen training clips"}
+
+    return _model_stage(folder / "clip", STUDENT, student_config(recipe), train, recipe, data)
+
+
+def finetune_vificlip(
+    recipe: AdlMiniRecipe, data: Data, folder: Path, clip: Path, title: str
+) -> Path:
+    """Stage 3: ViFi-CLIP, fine-tuned on the seen classes from RGB."""
+
+    def train(run: Path) -> tuple[Any, dict[str, Any]]:
+        model = load_student(clip)
+        source = dataset(recipe, data, data.train, video=True, skeleton=False, train=True)
+        task = FineTuneVideo(model, data.seen.names)
+        _fit(task, source, recipe.finetune, run, title)
+        return model, {"trained_on": "train_seen.csv, RGB"}
+
+    return _model_stage(folder / "vificlip", STUDENT, student_config(recipe), train, recipe, data)
+
+
+def pretrain_encoder(recipe: AdlMiniRecipe, data: Data, folder: Path, title: str) -> Path:
+    """Stage 4a: Hyperformer learns the seen classes from joints."""
+    config = replace(recipe.encoder, output=len(data.seen.names))
+
+    def train(run: Path) -> tuple[Any, dict[str, Any]]:
+        model = Hyperformer(config)
+        source = dataset(recipe, data, data.train, video=False, skeleton=True, train=True)
+        _fit(ClassifySkeletons(model), source, recipe.classify, run, title)
+        return model, {"trained_on": "train_seen.csv, joints"}
+
+    return _model_stage(folder / "hyperformer", ENCODER, config, train, recipe, data)
+
+
+def align_skeletons(
+    recipe: AdlMiniRecipe, data: Data, folder: Path, clip: Path, encoder: Path, title: str
+) -> Path:
+    """Stage 4b: SkeletonCLIP, the encoder aligned with the frozen text tower."""
+    config = skeleton_clip_config(recipe)
+
+    def train(run: Path) -> tuple[Any, dict[str, Any]]:
+        model = SkeletonClip(config, text=load_student(clip).text)
+        _, _, state, _ = read_model(encoder, ENCODER)
+        fresh = model.encoder.state_dict()
+        head = {k: v for k, v in fresh.items() if k.startswith("head.")}
+        body = {k: v for k, v in state.items() if not k.startswith("head.")}
+        load_strictly(model.encoder, {**body, **head}, encoder)
+        source = dataset(recipe, data, data.train, video=False, skeleton=True, train=True)
+        _fit(AlignSkeletons(model, data.seen.names), source, recipe.align, run, title)
+        return model, {"trained_on": "train_seen.csv, joints; encoder from " + encoder.name}
+
+    return _model_stage(folder / "skeleton-clip", SKELETON_CLIP, config, train, recipe, data)
+
+
+def skeleton_clip_config(recipe: AdlMiniRecipe) -> SkeletonClipConfig:
+    """SkeletonCLIP as the paper has it: cosine over a temperature, frozen text."""
+    return SkeletonClipConfig(
+        encoder=recipe.encoder,
+        clip=ClipConfig(architecture=None, sizes=recipe.clip),
+        temperature=recipe.temperature,
+    )
+
+
+def distil(
+    recipe: AdlMiniRecipe,
+    data: Data,
+    folder: Path,
+    student: Path,
+    teacher: Path,
+    seed: int,
+    title: str,
+) -> Path:
+    """Stage 5: SkeletonCLIP teaches ViFi-CLIP; only the student is kept."""
+    config = replace(recipe.distil, seed=seed)
+
+    def train(run: Path) -> tuple[Any, dict[str, Any]]:
+        task = SkeletonDistillation(
+            load_student(student), load_skeleton_clip(teacher), data.seen.names, recipe.scd
+        )
+        source = dataset(recipe, data, data.train, video=True, skeleton=True, train=True, seed=seed)
+        _fit(task, source, config, run, title)
+        return task.student, {"trained_on": "train_seen.csv, RGB and joints", "seed": seed}
+
+    where = folder / f"ski-vificlip-seed{seed}"
+    return _model_stage(where, STUDENT, student_config(recipe), train, recipe, data)
+
+
+def continue_vificlip(
+    recipe: AdlMiniRecipe, data: Data, folder: Path, student: Path, seed: int, title: str
+) -> Path:
+    """The control of stage 5: the same steps on the same clips without any skeleton."""
+    config = replace(recipe.distil, seed=seed)
+
+    def train(run: Path) -> tuple[Any, dict[str, Any]]:
+        model = load_student(student)
+        source = dataset(
+            recipe, data, data.train, video=True, skeleton=False, train=True, seed=seed
+        )
+        _fit(FineTuneVideo(model, data.seen.names), source, config, run, title)
+        return model, {"trained_on": "train_seen.csv, RGB", "seed": seed}
+
+    where = folder / f"vificlip-longer-seed{seed}"
+    return _model_stage(where, STUDENT, student_config(recipe), train, recipe, data)
+
+
+def load_student(run: Path) -> ViFiClip:
+    """The student of a stage."""
+    _, plain, state, _ = read_model(run / "model", STUDENT)
+    model = ViFiClip(from_plain(ViFiClipConfig, plain, str(run)))
+    load_strictly(model, state, run)
+    return model
+
+
+def load_skeleton_clip(run: Path) -> SkeletonClip:
+    """The SkeletonCLIP of a stage."""
+    _, plain, state, _ = read_model(run / "model", SKELETON_CLIP)
+    model = SkeletonClip(from_plain(SkeletonClipConfig, plain, str(run)))
+    load_strictly(model, state, run)
+    return model
+
+
+def _model_stage(
+    run: Path,
+    kind: str,
+    config: Any,
+    train: Callable[[Path], tuple[Any, dict[str, Any]]],
+    recipe: AdlMiniRecipe,
+    data: Data,
+) -> Path:
+    """Train and write ``run/model``, unless it is there; the checkpoints are then not needed."""
+    if (run / "model").is_dir():
+        return run
+    model, meta = train(run)
+    meta |= {
+        "dataset": "adl-mini",
+        "data_hash": data.meta["sha256"],
+        "split": data.split["name"],
+        "split_hash": data.split["hash"],
+        "classes_seen": list(data.seen.names),
+    }
+    write_model(run / "model", kind, config, model.state_dict(), meta)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    return run
+
+
+def _fit(task: Task, source: Any, config: TrainConfig, run: Path, title: str) -> None:
+    with Progress(title, total=1) as progress:
+
+        def report(done: int, total: int, text: str) -> None:
+            progress.total = total
+            progress.update(done, text)
+
+        fit(task, source, config, run, report=report)

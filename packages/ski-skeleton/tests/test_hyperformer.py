@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plain_hyperformer import plain_features
+
+from ski_skeleton.errors import ConfigError
+from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
+
+SMALL = HyperformerConfig(heads=2, strides=(1, 2), output=8)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        HyperformerConfig(heads=1, strides=(2, 1), persons=1, output=None),
+        HyperformerConfig(heads=3, strides=(1, 2), layout="kinect22", output=4),
+        HyperformerConfig(heads=2, strides=(1,), groups=tuple(i % 7 for i in range(25))),
+        HyperformerConfig(heads=2, strides=(1, 2), kernel=3, dilations=(1, 3), persons=3),
+    ],
+    ids=["small", "one-body", "22-joints", "seven-groups", "kernel-3"],
+)
+def test_equals_the_plain_formulation(config, scatter):
+    model = scatter(Hyperformer(config)).double().eval()
+    clips = torch.randn(2, 3, 9, config.joints, config.persons, dtype=torch.float64)
+    with torch.no_grad():
+        ours, plain = model.encode(clips).features, plain_features(model, clips)
+    torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
+
+
+def test_parameter_count_is_the_published_one():
+    count = sum(p.numel() for p in Hyperformer(HyperformerConfig(output=512)).parameters())
+    assert count == 2_827_278
+    count = sum(p.numel() for p in Hyperformer(HyperformerConfig(output=60)).parameters())
+    assert count == 2_729_194
+
+
+def test_attention_starts_off_and_alpha_learns():
+    model = Hyperformer(SMALL)
+    model(torch.randn(2, 3, 8, 25, 2)).square().sum().backward()
+    attention = model.blocks[0].attention
+    assert attention.alpha.item() == 0
+    assert attention.alpha.grad.abs().item() > 0
+    assert attention.hop_vectors.grad.abs().max() == 0
+
+
+@settings(max_examples=15, deadline=None)
+@given(frames=st.integers(1, 20))
+def test_time_steps_and_pooling(frames):
+    model = Hyperformer(SMALL).eval()
+    with torch.no_grad():
+        encoded = model.encode(torch.randn(2, 3, frames, 25, 2))
+    assert encoded.tokens.shape == (2, (frames + 1) // 2, 48)
+    torch.testing.assert_close(encoded.tokens.mean(1), encoded.features)
+
+
+def test_tokens_keep_the_order_of_time(scatter):
+    model = scatter(Hyperformer(HyperformerConfig(heads=1, strides=(1,), output=None))).eval()
+    clips = torch.zeros(1, 3, 40, 25, 2)
+    clips[:, :, 20:] = 1.0
+    with torch.no_grad():
+        tokens = model.encode(clips).tokens[0]
+    assert torch.allclose(tokens[6], tokens[12])
+    assert torch.allclose(tokens[28], tokens[33])
+    assert not torch.allclose(tokens[6], tokens[28])
+
+
+def test_swapping_bodies_with_equal_norms_changes_nothing():
+    model = Hyperformer(SMALL).eval()  # fresh data norm treats both bodies alike
+    clips = torch.randn(2, 3, 8, 25, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(model(clips), model(clips.flip(-1)))
+
+
+def test_gradient_matches_finite_differences(scatter):
+    config = HyperformerConfig(heads=1, strides=(2,), persons=1, output=2)
+    model = scatter(Hyperformer(config)).double().eval()
+    clips = torch.randn(1, 3, 3, 25, 1, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(model, (clips,), fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "word"),
+    [
+        ({"heads": 0}, "heads"),
+        ({"strides": ()}, "strides"),
+        ({"kernel": 4}, "kernel"),
+        ({"persons": 0}, "persons"),
+        ({"groups": (0, 1)}, "groups"),
+        ({"dilations": ()}, "branches"),
+    ],
+)
+def test_bad_settings_are_named(settings_, word):
+    with pytest.raises(ConfigError, match=word):
+        HyperformerConfig(**settings_)
+
+
+def test_wrong_clip_shape_is_named():
+    with pytest.raises(ConfigError, match="25 joints"):
+        Hyperformer(SMALL)(torch.randn(2, 3, 8, 17, 2))

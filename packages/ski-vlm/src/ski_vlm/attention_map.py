@@ -1,0 +1,79 @@
+"""Where a student looks: gradient-weighted attention relevance of its image tower.
+
+``cam = mean over heads of max(dy/dA * A, 0)``; relevance starts as the identity and grows by
+``R = R + cam R`` over the chosen blocks; the class token's row over the patches is the map.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ski_vlm.errors import ConfigError
+from ski_vlm.students.vificlip import ViFiClip
+
+
+def attention_maps(
+    model: ViFiClip, frames: Tensor, names: list[str], target: int, *, blocks: int = 1
+) -> np.ndarray:
+    """Relevance of every patch of every frame for one class.
+
+    Args:
+        model: the student.
+        frames: uint8 ``(T, H, W, 3)`` at the model's input size.
+        names: class names; their order gives ``target`` its meaning.
+        target: index of the class to explain.
+        blocks: how many of the last blocks to follow; 1 is the released choice.
+
+    Returns:
+        float32 ``(T, h, w)`` in 0..1, scaled over the clip, one value per patch.
+
+    Raises:
+        ConfigError: a target or number of blocks out of range.
+    """
+    layers = list(model.image.transformer.resblocks)
+    if not 0 <= target < len(names):
+        raise ConfigError(f"target {target} is not one of {len(names)} classes")
+    if not 1 <= blocks <= len(layers):
+        raise ConfigError(f"blocks must be in 1..{len(layers)}, got {blocks}")
+    model.eval()
+    with torch.enable_grad():
+        pixels = model.normalise(frames[None])[0]
+        x = model.image._embeds(pixels)
+        kept: list[Tensor] = []
+        for number, layer in enumerate(layers):
+            if number < len(layers) - blocks:
+                x = layer(x)
+            else:
+                x, attention = _block_with_attention(layer, x)
+                kept.append(attention)
+        pooled = model.image._pool(x)[0] @ model.image.proj
+        video = F.normalize(pooled.mean(0), dim=-1)
+        score = video @ model.encode_classes(names)[target].detach()
+        gradients = torch.autograd.grad(score, kept)
+    tokens = kept[0].shape[-1]
+    relevance = torch.eye(tokens).expand(len(frames), tokens, tokens)
+    for attention, gradient in zip(kept, gradients, strict=True):
+        cam = (gradient * attention).detach().clamp(min=0).mean(1)
+        relevance = relevance + cam @ relevance
+    side = model.image_size // model.image.patch_size[0]
+    maps = relevance[:, 0, 1:].reshape(len(frames), side, side)
+    low, high = maps.min(), maps.max()
+    return ((maps - low) / (high - low).clamp(min=1e-12)).numpy().astype(np.float32)
+
+
+def _block_with_attention(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A residual block computed with its attention ``(B, H, L, L)`` in the open."""
+    attn: nn.MultiheadAttention = block.attn
+    B, L, D = x.shape
+    heads = attn.num_heads
+    normed = block.ln_1(x)
+    packed = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)
+    q, k, v = packed.view(B, L, 3, heads, D // heads).permute(2, 0, 3, 1, 4)
+    attention = torch.softmax(q @ k.transpose(-1, -2) * (D // heads) ** -0.5, -1)
+    attention.requires_grad_()
+    out = attn.out_proj((attention @ v).transpose(1, 2).reshape(B, L, D))
+    x = x + block.ls_1(out)
+    return x + block.ls_2(block.mlp(block.ln_2(x))), attention

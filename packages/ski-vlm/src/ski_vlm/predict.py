@@ -1,0 +1,137 @@
+"""Recognition of any class names in RGB clips, from a trained folder; no skeleton is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ski_data.classes import read_classes
+from ski_data.config import from_plain
+from ski_data.errors import InputError, MissingFileError
+from ski_data.video.decode import probe, read_frames
+from ski_data.video.sampling import test_indices
+from ski_data.video.transforms import center_crop, resize_short_side
+from ski_skeleton.train.model_folder import read_model
+from ski_skeleton.weights import load_strictly
+from ski_vlm.errors import ConfigError
+from ski_vlm.students.vificlip import ViFiClip, ViFiClipConfig
+
+KIND = "vifi-clip"
+"""Kind of the model folders that hold a ViFi-CLIP student."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class and its probability among the classes that were asked for."""
+
+    label: str
+    probability: float
+
+
+class Recognizer:
+    """A trained student with its input rules."""
+
+    def __init__(
+        self, model: ViFiClip, *, device: str | torch.device = "cpu", meta: dict | None = None
+    ) -> None:
+        self.model = model.eval().to(device)
+        self.model.text.freeze()
+        self.device = torch.device(device)
+        self.meta = meta or {}
+
+    def predict(
+        self, video: str | Path | np.ndarray, classes: Sequence[str], *, top_k: int | None = None
+    ) -> list[Prediction]:
+        """Classes by falling probability.
+
+        Args:
+            video: a file, or uint8 frames ``(T, H, W, 3)`` RGB of any length.
+            classes: names in plain words; seen in training or not.
+            top_k: how many to give back; all by default.
+
+        Raises:
+            InputError: a file that cannot be decoded, frames of another shape, no class names,
+                or one twice.
+        """
+        names = check_names(classes)
+        frames = torch.from_numpy(self.frames(video)[None]).to(self.device)
+        with torch.inference_mode():
+            output = self.model(self.model.normalise(frames), names)
+            probabilities = output.logits.softmax(-1)[0].cpu().tolist()
+        ranked = sorted(zip(names, probabilities, strict=True), key=lambda pair: -pair[1])
+        return [Prediction(name, p) for name, p in ranked[:top_k]]
+
+    def frames(self, video: str | Path | np.ndarray) -> np.ndarray:
+        """The T frames that the model sees, uint8 ``(T, H, W, 3)`` at its input size."""
+        config, size = self.model.config, self.model.image_size
+        if isinstance(video, np.ndarray):
+            if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
+                raise InputError(
+                    f"frames must be uint8 (T, H, W, 3) with T > 0, got {video.dtype} {video.shape}"
+                )
+            chosen = video[test_indices(len(video), config.frames)]
+        else:
+            indices = test_indices(probe(video).frames, config.frames)
+            chosen = read_frames(video, indices)
+        return center_crop(resize_short_side(chosen, max(config.short_side, size)), size)
+
+
+def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Recognizer:
+    """The student in a model folder, or in the ``model`` folder of a run.
+
+    Raises:
+        MissingFileError: no model there.
+        CheckpointError: a damaged folder or one of another kind.
+    """
+    folder = Path(folder)
+    if (folder / "model").is_dir():
+        folder = folder / "model"
+    _, plain, state, meta = read_model(folder, KIND)
+    model = build_student(plain, str(folder))
+    load_strictly(model, state, folder)
+    return Recognizer(model, device=device, meta=meta)
+
+
+def build_student(plain: dict, where: str) -> ViFiClip:
+    """A student from plain settings, with random weights: those of a folder follow."""
+    config = from_plain(ViFiClipConfig, plain, where)
+    if config.clip.pretrained is not None:
+        raise ConfigError(f"{where}: a model folder brings its own weights, not {config.clip}")
+    return ViFiClip(config)
+
+
+def check_names(classes: Sequence[str]) -> list[str]:
+    """Class names without white space around them.
+
+    Raises:
+        InputError: none, an empty one, or one twice.
+    """
+    names = [name.strip() for name in classes]
+    if not names:
+        raise InputError("no class names given; name at least one")
+    if "" in names:
+        raise InputError("an empty class name was given")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"class names given twice: {twice}")
+    return names
+
+
+def read_class_names(text: str) -> list[str]:
+    """Class names from ``a,b,c``, or from a file with one per line or with columns ``id,name``."""
+    path = Path(text)
+    if "," not in text and path.suffix in (".csv", ".txt") and not path.is_file():
+        raise MissingFileError(f"{path}: no such file of class names")
+    if not path.is_file():
+        return check_names([name for name in text.split(",") if name.strip()])
+    if path.suffix == ".csv":
+        return check_names(read_classes(path).names)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file of class names ({error})") from error
+    return check_names([line for line in lines if line.strip()])

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ski_vlm.attention_map import _block_with_attention, attention_maps
+from ski_vlm.errors import ConfigError
+
+
+def test_open_block_equals_the_fused_one(student):
+    block, x = student.image.transformer.resblocks[0], torch.randn(2, 5, 32)
+    ours, attention = _block_with_attention(block, x)
+    torch.testing.assert_close(ours, block(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(2, 2, 5))
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_one_map_per_frame(student, batch, names, blocks):
+    maps = attention_maps(student, batch["video"][0], names, 1, blocks=blocks)
+    assert maps.shape == (4, 2, 2)
+    assert maps.dtype == np.float32
+    assert maps.min() == 0
+    assert maps.max() == pytest.approx(1)
+
+
+def test_target_matters(student, batch, names):
+    maps = [attention_maps(student, batch["video"][0], names, k) for k in range(2)]
+    assert not np.allclose(*maps)
+
+
+@pytest.mark.parametrize(("target", "blocks"), [(3, 1), (-1, 1), (0, 0), (0, 9)])
+def test_out_of_range(student, batch, names, target, blocks):
+    with pytest.raises(ConfigError):
+        attention_maps(student, batch["video"][0], names, target, blocks=blocks)
