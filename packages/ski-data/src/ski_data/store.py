@@ -247,8 +247,8 @@ class StoreWriter:
                 same others for every clip.
 
         Raises:
-            InputError: Another shape, nothing but zeros, values that are not finite, a name used before,
-                fields that differ from those of the clips before.
+            InputError: Another shape, nothing but zeros, values that are not finite, a name used
+                before, fields that differ from those of the clips before.
         """
         joints = len(self.layout.joints)
         if clip.ndim != 4 or clip.shape[0] != 3 or clip.shape[2] != joints:

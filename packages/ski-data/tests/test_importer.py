@@ -1,0 +1,221 @@
+import numpy as np
+import pytest
+
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.importer import ImportMapping, import_names, import_skeletons, read_mapping
+from ski_data.ntu.archive import PROTOCOLS, build_archive, write_archive
+from ski_data.store import SkeletonStore
+
+
+def write_source(path, rng, **changes):
+    arrays = {
+        "joints": rng.normal(size=(12, 25, 3)).astype(np.float32),
+        "offsets": np.array([0, 5, 12]),
+        "label": np.array([1, 0], np.int16),
+        "who": np.array([7, 8]),
+        "side": np.array(["left", "right"]),
+        "fps": np.float32(30),
+        "class_names": np.array(["sit down", "wave"]),
+    } | changes
+    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+    return arrays
+
+
+MAPPING = """
+layout: kinect25
+units: centimetres
+axes: [x, z, -y]
+subject: who
+class_names: class_names
+fields: {side: side, fps: fps}
+name: "{class_name}-{subject}-{side}"
+"""
+
+
+def test_import_with_a_mapping(tmp_path, rng):
+    arrays = write_source(tmp_path / "own.npz", rng)
+    (tmp_path / "own.yaml").write_text(MAPPING)
+    import_skeletons(str(tmp_path / "own.npz"), str(tmp_path / "out"), str(tmp_path / "own.yaml"))
+    store = SkeletonStore(tmp_path / "out")
+    assert store.names == ["wave-7-left", "sit-down-8-right"]
+    assert store.index["subject"].tolist() == [7, 8]
+    assert store.index["fps"].tolist() == [30, 30]
+    assert store.classes.names == ("sit down", "wave")
+    clip = store.clip(1)
+    source = arrays["joints"][5:] * np.float32(0.01)
+    np.testing.assert_allclose(clip[0, ..., 0], source[..., 0], atol=1e-6)
+    np.testing.assert_allclose(clip[1, ..., 0], source[..., 2], atol=1e-6)
+    np.testing.assert_allclose(clip[2, ..., 0], -source[..., 1], atol=1e-6)
+
+
+def test_defaults_need_no_mapping(tmp_path, rng):
+    write_source(tmp_path / "own.npz", rng)
+    import_skeletons(str(tmp_path / "own.npz"), str(tmp_path / "out"))
+    assert SkeletonStore(tmp_path / "out").names == ["0", "1"]
+    with pytest.raises(ExistingOutputError):
+        import_skeletons(str(tmp_path / "own.npz"), str(tmp_path / "out"))
+
+
+def test_every_bad_row_is_explained(tmp_path, rng):
+    joints = rng.normal(size=(12, 25, 3))
+    joints[6, 3, 1] = np.nan
+    write_source(tmp_path / "a.npz", rng, joints=joints, offsets=np.array([0, 0, 12]))
+    with pytest.raises(InputError) as caught:
+        import_skeletons(str(tmp_path / "a.npz"), str(tmp_path / "out"))
+    text = str(caught.value)
+    assert "2 of 2 rows" in text
+    assert "row 1: " in text
+    assert "row 2: 1 coordinates are not finite numbers, first: frame 6, joint head" in text
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"joints": None}, "no array 'joints'"),
+        ({"label": None}, "no array 'label'"),
+        ({"offsets": np.array([0, 5, 11])}, "rise from 0 to 12"),
+        ({"offsets": np.array([0, 13, 12])}, "rise from 0 to 12"),
+        ({"offsets": np.array([0.0, 12.0])}, "whole numbers"),
+        ({"label": np.array([0, 1, 2])}, r"2 clips, not \(3,\)"),
+        ({"label": np.array([0.5, 1])}, "whole numbers"),
+        ({"joints": np.ones((12, 22, 3))}, r"row 1: .*25, 3"),
+        ({"joints": np.full((12, 25, 3), "x")}, "row 1: numbers"),
+    ],
+)
+def test_bad_arrays(tmp_path, rng, changes, words):
+    write_source(tmp_path / "a.npz", rng, **changes)
+    with pytest.raises(InputError, match=words) as caught:
+        import_skeletons(str(tmp_path / "a.npz"), str(tmp_path / "out"))
+    assert "a.npz" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_label_beyond_the_class_names(tmp_path, rng):
+    write_source(tmp_path / "a.npz", rng, label=np.array([0, 2]))
+    (tmp_path / "m.yaml").write_text("class_names: class_names\n")
+    with pytest.raises(InputError, match=r"row 2: .*label 2 is out of range"):
+        import_skeletons(str(tmp_path / "a.npz"), str(tmp_path / "out"), str(tmp_path / "m.yaml"))
+
+
+def test_python_objects_are_never_loaded(tmp_path):
+    np.savez(tmp_path / "a.npz", joints=np.array([{}], object), offsets=np.array([0, 1]))
+    with pytest.raises(InputError, match="never loaded"):
+        import_skeletons(str(tmp_path / "a.npz"), str(tmp_path / "out"))
+
+
+def test_manifest_of_arrays(tmp_path, rng):
+    one, two = rng.normal(size=(4, 22, 3)), rng.normal(size=(2, 6, 22, 3))
+    np.save(tmp_path / "one.npy", one)
+    np.savez(tmp_path / "two.npz", joints=two)
+    (tmp_path / "list.jsonl").write_text(
+        '{"skeleton": "one.npy", "label": "jump", "subject": 4}\n'
+        '{"skeleton": "two.npz", "label": 0}\n'
+    )
+    (tmp_path / "m.yaml").write_text(
+        "layout: kinect22\ntarget: keep\nbodies: 2\nclasses: [run, jump]\n"
+    )
+    source, out = str(tmp_path / "list.jsonl"), str(tmp_path / "out")
+    import_skeletons(source, out, str(tmp_path / "m.yaml"))
+    store = SkeletonStore(out)
+    assert store.layout.name == "kinect22"
+    assert store.names == ["one", "two"]
+    assert store.index["label"].tolist() == [1, 0]
+    np.testing.assert_allclose(store.clip(0)[..., 0], one.transpose(2, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(store.clip(1), two.transpose(3, 1, 2, 0), atol=1e-6)
+
+
+def test_manifest_of_missing_arrays(tmp_path):
+    (tmp_path / "list.csv").write_text("a.npy,0\nb.npy,1\n")
+    (tmp_path / "b.npy").write_text("no")
+    with pytest.raises(InputError) as caught:
+        import_skeletons(str(tmp_path / "list.csv"), str(tmp_path / "out"))
+    assert "row 1: " in str(caught.value)
+    assert "a.npy: no such file" in str(caught.value)
+    assert "b.npy: not a readable" in str(caught.value)
+
+
+def test_community_archive(tmp_path, rng):
+    names = ["S001C001P001R001A010", "S001C002P003R001A060"]
+    rows = {name: rng.normal(size=(3, 75 * (i + 1))) for i, name in enumerate(names)}
+    arrays = build_archive(rows, PROTOCOLS["ntu60/xsub"], frames=10)
+    write_archive(tmp_path / "NTU60_CS.npz", arrays)
+    import_skeletons(str(tmp_path / "NTU60_CS.npz"), str(tmp_path / "out"))
+    store = SkeletonStore(tmp_path / "out")
+    assert store.names == names
+    assert store.index["split"].tolist() == ["train", "test"]
+    assert store.index["label"].tolist() == [9, 59]
+    assert store.index["frames"].tolist() == [3, 3]
+    assert store.index["bodies"].tolist() == [1, 2]
+    with pytest.raises(InputError, match="no mapping"):
+        import_skeletons(str(tmp_path / "NTU60_CS.npz"), str(tmp_path / "o"), "hdm05")
+
+
+@pytest.mark.parametrize("name", import_names())
+def test_shipped_mappings_are_readable(name):
+    mapping = read_mapping(name)
+    assert mapping.class_names == "class_names"
+    assert mapping.target == "kinect25"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("layout: coco\n", "kinect25"),
+        ("axes: [x, z, y]\n", "mirror"),
+        ("joint: a\n", "joint"),
+        ("units: feet\n", "metres"),
+        ("bodies: 0\n", "at least 1"),
+        ("class_names: a\nclasses: [b]\n", "not both"),
+        ("layout: [\n", "YAML"),
+    ],
+)
+def test_bad_mappings_name_the_file(tmp_path, text, words):
+    path = tmp_path / "m.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words) as caught:
+        read_mapping(str(path))
+    assert "m.yaml" in str(caught.value)
+
+
+def test_missing_things(tmp_path):
+    with pytest.raises(MissingFileError, match="ui_prmd"):
+        read_mapping("nowhere")
+    with pytest.raises(MissingFileError, match="gone"):
+        import_skeletons(str(tmp_path / "gone.npz"), str(tmp_path / "out"))
+    assert read_mapping(None) == ImportMapping()
+
+
+@pytest.mark.parametrize(
+    ("file", "mapping", "clips", "frames", "classes"),
+    [
+        ("ui_prmd/ui_prmd_kinect22.npz", "ui_prmd", 2000, 151158, 10),
+        ("hdm05_11/hdm05_11class_30fps.npz", "hdm05", 287, 17878, 11),
+        (
+            "bandai_namco_motion/bandai_namco_motion1_30fps.npz",
+            "bandai_namco_1",
+            174,
+            31914,
+            16,
+        ),
+        (
+            "bandai_namco_motion/bandai_namco_motion2_15fps.npz",
+            "bandai_namco_2",
+            2902,
+            193186,
+            10,
+        ),
+    ],
+)
+def test_real_data(shared, tmp_path, file, mapping, clips, frames, classes):
+    source = shared / "data" / file
+    if not source.is_file():
+        pytest.skip(f"{file} is not there")
+    import_skeletons(str(source), str(tmp_path / "out"), mapping)
+    store = SkeletonStore(tmp_path / "out")
+    assert len(store) == clips
+    assert int(store.index["frames"].sum()) == frames
+    assert len(store.classes) == classes
+    assert store.layout.name == "kinect25"
+    clip = store.clip(0)
+    assert (clip[1, :, 3] > clip[1, :, 14]).all()  # the head is above the left ankle
