@@ -186,7 +186,7 @@ def pretrain_clip(recipe: AdlMiniRecipe, data: Data, folder: Path, title: str) -
         _fit(ContrastImagesAndTexts(model), source, recipe.pretrain, run, title)
         return model, {"trained_on": "captions of single frames of seen training clips"}
 
-    return _model_stage(folder / "clip", STUDENT, student_config(recipe), train, recipe, data)
+    return _model_stage(folder / "clip", STUDENT, student_config(recipe), train, data)
 
 
 def finetune_vificlip(
@@ -201,7 +201,7 @@ def finetune_vificlip(
         _fit(task, source, recipe.finetune, run, title)
         return model, {"trained_on": "train_seen.csv, RGB"}
 
-    return _model_stage(folder / "vificlip", STUDENT, student_config(recipe), train, recipe, data)
+    return _model_stage(folder / "vificlip", STUDENT, student_config(recipe), train, data)
 
 
 def pretrain_encoder(recipe: AdlMiniRecipe, data: Data, folder: Path, title: str) -> Path:
@@ -214,7 +214,7 @@ def pretrain_encoder(recipe: AdlMiniRecipe, data: Data, folder: Path, title: str
         _fit(ClassifySkeletons(model), source, recipe.classify, run, title)
         return model, {"trained_on": "train_seen.csv, joints"}
 
-    return _model_stage(folder / "hyperformer", ENCODER, config, train, recipe, data)
+    return _model_stage(folder / "hyperformer", ENCODER, config, train, data)
 
 
 def align_skeletons(
@@ -234,7 +234,7 @@ def align_skeletons(
         _fit(AlignSkeletons(model, data.seen.names), source, recipe.align, run, title)
         return model, {"trained_on": "train_seen.csv, joints; encoder from " + encoder.name}
 
-    return _model_stage(folder / "skeleton-clip", SKELETON_CLIP, config, train, recipe, data)
+    return _model_stage(folder / "skeleton-clip", SKELETON_CLIP, config, train, data)
 
 
 def skeleton_clip_config(recipe: AdlMiniRecipe) -> SkeletonClipConfig:
@@ -267,7 +267,7 @@ def distil(
         return task.student, {"trained_on": "train_seen.csv, RGB and joints", "seed": seed}
 
     where = folder / f"ski-vificlip-seed{seed}"
-    return _model_stage(where, STUDENT, student_config(recipe), train, recipe, data)
+    return _model_stage(where, STUDENT, student_config(recipe), train, data)
 
 
 def continue_vificlip(
@@ -285,7 +285,7 @@ def continue_vificlip(
         return model, {"trained_on": "train_seen.csv, RGB", "seed": seed}
 
     where = folder / f"vificlip-longer-seed{seed}"
-    return _model_stage(where, STUDENT, student_config(recipe), train, recipe, data)
+    return _model_stage(where, STUDENT, student_config(recipe), train, data)
 
 
 def load_student(run: Path) -> ViFiClip:
@@ -309,7 +309,6 @@ def _model_stage(
     kind: str,
     config: Any,
     train: Callable[[Path], tuple[Any, dict[str, Any]]],
-    recipe: AdlMiniRecipe,
     data: Data,
 ) -> Path:
     """Train and write ``run/model``, unless it is there; the checkpoints are then not needed."""

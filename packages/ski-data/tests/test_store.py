@@ -18,6 +18,12 @@ def random_clip(rng, frames=4, bodies=1, joints=25):
     return rng.normal(size=(3, frames, joints, bodies)).astype(np.float32)
 
 
+def write(folder, clips, classes=None):
+    with StoreWriter(folder, KINECT25, classes=classes) as writer:
+        for name, clip, fields in clips:
+            writer.add(name, clip, **fields)
+
+
 @pytest.fixture
 def store(tmp_path, rng):
     with StoreWriter(tmp_path / "store", KINECT25, classes=ClassSet.from_names(["a", "b"])) as w:
@@ -111,25 +117,18 @@ def test_unknown_clips(store):
 )
 def test_bad_clips_leave_no_store(tmp_path, rng, clip, fields, words):
     classes = ClassSet.from_names(["a", "b"])
-    with (
-        pytest.raises(InputError, match=words) as caught,
-        StoreWriter(tmp_path / "s", KINECT25, classes=classes) as writer,
-    ):
-        writer.add("good", random_clip(rng))
-        writer.add("wrong", clip, **fields)
+    good = ("good", random_clip(rng), {})
+    with pytest.raises(InputError, match=words) as caught:
+        write(tmp_path / "s", [good, ("wrong", clip, fields)], classes)
     assert "clip wrong" in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_names_are_unique_and_stores_not_empty(tmp_path, rng):
-    with (
-        pytest.raises(InputError, match="used twice"),
-        StoreWriter(tmp_path / "s", KINECT25) as writer,
-    ):
-        writer.add("a", random_clip(rng))
-        writer.add("a", random_clip(rng))
-    with pytest.raises(InputError, match="no clips"), StoreWriter(tmp_path / "s", KINECT25):
-        pass
+    with pytest.raises(InputError, match="used twice"):
+        write(tmp_path / "s", [("a", random_clip(rng), {})] * 2)
+    with pytest.raises(InputError, match="no clips"):
+        write(tmp_path / "s", [])
     assert not list(tmp_path.iterdir())
 
 

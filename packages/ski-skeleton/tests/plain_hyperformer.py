@@ -46,7 +46,10 @@ def plain_attention(module, x, config):
     return F.conv2d(out, weight, module.projection_bias, groups=PROJECTION_GROUPS)
 
 
-def plain_norm(norm, x, channels=slice(None)):
+ALL = slice(None)
+
+
+def plain_norm(norm, x, channels=ALL):
     """Batch norm with running statistics over the channels of ``(B, C, T, V)``."""
     mean, var = norm.running_mean[channels], norm.running_var[channels]
     weight, bias = norm.weight[channels], norm.bias[channels]

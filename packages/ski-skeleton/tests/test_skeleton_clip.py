@@ -55,7 +55,7 @@ def test_which_text_tower_trains(preset, trains):
 
 def test_head_must_fit_the_text_width():
     wrong = SkeletonClipConfig(HyperformerConfig(heads=1, strides=(2,), output=20), CLIP)
-    with pytest.raises(ConfigError, match="set encoder.output to 16"):
+    with pytest.raises(ConfigError, match=r"set encoder\.output to 16"):
         SkeletonClip(wrong)
 
 

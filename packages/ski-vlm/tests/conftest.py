@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text import ClipConfig, ClipSizes
@@ -42,9 +43,7 @@ def sizes():
 
 @pytest.fixture
 def config(sizes):
-    return ViFiClipConfig(
-        clip=ClipConfig(architecture=None, sizes=sizes), frames=4, short_side=32
-    )
+    return ViFiClipConfig(clip=ClipConfig(architecture=None, sizes=sizes), frames=4, short_side=32)
 
 
 @pytest.fixture

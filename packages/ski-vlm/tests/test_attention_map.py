@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from ski_vlm.attention_map import _block_with_attention, attention_maps
 from ski_vlm.errors import ConfigError
 

@@ -7,6 +7,7 @@ import sys
 import av
 import numpy as np
 import pytest
+
 from ski_data.errors import InputError, MissingFileError
 from ski_skeleton.errors import CheckpointError
 from ski_vlm import load

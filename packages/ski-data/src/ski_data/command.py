@@ -65,9 +65,7 @@ def run(
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 
-def build_parser(
-    commands: Mapping[str, Command], *, prog: str, description: str
-) -> ArgumentParser:
+def build_parser(commands: Mapping[str, Command], *, prog: str, description: str) -> ArgumentParser:
     """A parser with one subcommand per function."""
     parser = ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version and leave")
@@ -108,7 +106,7 @@ def build_parser(
 
 def call(function: Command, parser: ArgumentParser, parsed: Namespace) -> object:
     """Call a subcommand's function with what was parsed for it."""
-    values = parser.instantiate_classes(parsed)[parsed.command]
+    values = parser.instantiate(parsed)[parsed.command]
     names = inspect.signature(function).parameters
     arguments: dict[str, Any] = {name: values[name] for name in names}
     return function(**arguments)

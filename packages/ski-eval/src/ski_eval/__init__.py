@@ -1,5 +1,89 @@
-"""Evaluation of activity models: accuracy, zero-shot protocols, intervals, result cards, reports."""
+"""Evaluation of activity models: accuracy, zero-shot protocols, intervals, cards, reports.
+
+Importing it is light: matplotlib is loaded when a figure is drawn, torch never.
+"""
 
 from importlib.metadata import version
 
+from ski_eval.accuracy import (
+    GeneralizedZeroShot,
+    ZeroShot,
+    confusion_matrix,
+    gzsl,
+    harmonic_mean,
+    hits,
+    mean_class_accuracy,
+    per_class_accuracy,
+    predicted_classes,
+    topk_accuracy,
+    zsl,
+)
+from ski_eval.errors import ExistingOutputError, InputError, MissingFileError, SkiEvalError
+from ski_eval.plots import (
+    accuracy_bars_figure,
+    confusion_matrix_figure,
+    per_class_bars_figure,
+    training_curves_figure,
+)
+from ski_eval.predictions import Predictions, load_predictions, save_predictions
+from ski_eval.provenance import environment
+from ski_eval.report import Report
+from ski_eval.results import ResultCard, content_hash, read_card, read_cards, write_card
+from ski_eval.scoring import Score, compare, score
+from ski_eval.statistics import (
+    Interval,
+    PairedDifference,
+    SeedsSummary,
+    bootstrap_interval,
+    paired_difference,
+    seeds_summary,
+)
+from ski_eval.tables import Table, accuracy_table, format_interval, format_value, markdown_table
+
 __version__ = version("ski-eval")
+
+__all__ = [
+    "ExistingOutputError",
+    "GeneralizedZeroShot",
+    "InputError",
+    "Interval",
+    "MissingFileError",
+    "PairedDifference",
+    "Predictions",
+    "Report",
+    "ResultCard",
+    "Score",
+    "SeedsSummary",
+    "SkiEvalError",
+    "Table",
+    "ZeroShot",
+    "accuracy_bars_figure",
+    "accuracy_table",
+    "bootstrap_interval",
+    "compare",
+    "confusion_matrix",
+    "confusion_matrix_figure",
+    "content_hash",
+    "environment",
+    "format_interval",
+    "format_value",
+    "gzsl",
+    "harmonic_mean",
+    "hits",
+    "load_predictions",
+    "markdown_table",
+    "mean_class_accuracy",
+    "paired_difference",
+    "per_class_accuracy",
+    "per_class_bars_figure",
+    "predicted_classes",
+    "read_card",
+    "read_cards",
+    "save_predictions",
+    "score",
+    "seeds_summary",
+    "topk_accuracy",
+    "training_curves_figure",
+    "write_card",
+    "zsl",
+]

@@ -1,5 +1,180 @@
 """Command line of ski-eval."""
 
+from __future__ import annotations
 
-def main() -> int:
-    return 0
+import json as json_format
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ski_eval import __version__, command, scoring
+from ski_eval.predictions import load_predictions
+from ski_eval.results import ResultCard, card_json, plain, read_card, read_cards
+from ski_eval.tables import accuracy_table, format_interval, format_value, markdown_table
+
+
+def show(cards: list[str], json: bool = False) -> None:
+    """Print result cards.
+
+    Args:
+        cards: files with result cards.
+        json: print JSON instead of text.
+    """
+    found = [read_card(path) for path in cards]
+    if json:
+        print(json_format.dumps([json_format.loads(card_json(card)) for card in found], indent=1))
+    else:
+        print("\n\n".join("\n".join(_lines(card)) for card in found))
+
+
+def table(folder: Path, json: bool = False) -> None:
+    """Print all result cards under a folder as one table of methods by metrics.
+
+    Args:
+        folder: e.g. the results of a run.
+        json: print JSON instead of Markdown.
+    """
+    made = accuracy_table([card for _, card in read_cards(folder)])
+    print(json_format.dumps(plain(made), indent=1) if json else made.markdown(), end="")
+    if json:
+        print()
+
+
+def score(
+    predictions: Path,
+    factor: float = 0.0,
+    level: float = 0.95,
+    samples: int = 2000,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Print the accuracies of a predictions file with their intervals.
+
+    Args:
+        predictions: file written by an evaluation.
+        factor: subtracted from the scores of seen classes in the generalised protocol.
+        level: coverage of the intervals.
+        samples: bootstrap resamples.
+        seed: of the resampling.
+        json: print JSON instead of a table.
+    """
+    found = scoring.score(
+        load_predictions(predictions),
+        rng=np.random.default_rng(seed),
+        factor=factor,
+        level=level,
+        samples=samples,
+    )
+    if json:
+        print(json_format.dumps([plain(s) for s in found], indent=1))
+        return
+    rows = [
+        (
+            s.protocol,
+            s.metric,
+            format_interval(s.value, s.interval),
+            s.n,
+            s.n_classes,
+            s.interval.method if s.interval else "",
+        )
+        for s in found
+    ]
+    interval = f"% [{100 * level:g} % interval]"
+    headers = ("protocol", "metric", interval, "samples", "candidates", "interval from")
+    print(markdown_table(headers, rows), end="")
+
+
+def compare(
+    a: Path,
+    b: Path,
+    level: float = 0.95,
+    samples: int = 2000,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Say whether the first of two models is better than the second on the same samples.
+
+    Args:
+        a: predictions of the first model.
+        b: predictions of the second model.
+        level: coverage of the interval; the verdict needs p < 1 - level.
+        samples: bootstrap resamples.
+        seed: of the resampling.
+        json: print JSON instead of text.
+    """
+    first, second = load_predictions(a), load_predictions(b)
+    rng = np.random.default_rng(seed)
+    found = scoring.compare(first, second, rng=rng, level=level, samples=samples)
+    if json:
+        print(json_format.dumps(plain(found), indent=1))
+        return
+    rows = [
+        ("a, top-1 %", format_value(float(first.correct.mean()))),
+        ("b, top-1 %", format_value(float(second.correct.mean()))),
+        ("a - b, points", format_interval(found.difference, found.interval)),
+        ("p", f"{found.p:.4f} ({found.test})"),
+        ("samples, groups", f"{found.n}, {found.n_groups}"),
+        ("a is", found.verdict),
+    ]
+    print(markdown_table(("", f"{100 * level:g} % interval in brackets"), rows), end="")
+
+
+COMMANDS: dict[str, Callable[..., object]] = {
+    "show": show,
+    "table": table,
+    "score": score,
+    "compare": compare,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the ``ski-eval`` script."""
+    return command.run(
+        COMMANDS,
+        argv,
+        prog="ski-eval",
+        version=__version__,
+        description="Score predictions, compare models, read result cards and make tables of them.",
+    )
+
+
+def _lines(card: ResultCard) -> list[str]:
+    """The fields of a card that are set, one a line."""
+    unit = " %" if card.unit == "fraction" else ""
+    where = card.environment
+    git = where.get("git")
+    fields: list[tuple[str, object]] = [
+        ("name", card.name),
+        ("method", card.method),
+        ("data", card.dataset),
+        ("split", card.split),
+        ("protocol", card.protocol),
+        (card.metric + unit, format_interval(card.value, card.interval, card.unit)),
+        ("interval", card.interval and f"{100 * card.interval.level:g} %, {card.interval.method}"),
+        ("samples", card.n),
+        ("candidate classes", card.n_classes),
+        ("seeds", ", ".join(map(str, card.seeds))),
+        ("paper" + unit, None if card.paper_value is None else format_value(card.paper_value)),
+        ("comparable to paper", "yes" if card.comparable_to_paper else "no"),
+        ("data hash", card.data_hash),
+        ("split hash", card.split_hash),
+        ("config hash", card.config_hash),
+        ("config", json_format.dumps(card.config, ensure_ascii=False) if card.config else None),
+        ("git", git and f"{git.get('commit')}{' with changes' if git.get('dirty') else ''}"),
+        ("versions", _joined(where.get("versions"))),
+        ("hardware", _joined(where.get("hardware"))),
+        ("wall time", None if card.wall_time_s is None else f"{card.wall_time_s:.1f} s"),
+        *(("note", note) for note in card.notes),
+    ]
+    return [f"{name + ':':<21}{value}" for name, value in fields if value not in (None, "")]
+
+
+def _joined(values: object) -> str | None:
+    if not isinstance(values, dict):
+        return None
+    return ", ".join(
+        f"{name} {', '.join(value) if isinstance(value, list) else value}"
+        for name, value in values.items()
+        if value not in (None, [])
+    )

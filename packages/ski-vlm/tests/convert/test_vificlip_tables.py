@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from ski_skeleton.convert.table import from_published, to_published
 from ski_skeleton.errors import CheckpointError
 from ski_vlm.convert.vificlip import from_ski_phase2, to_ski_phase2, vificlip_table

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ski_vlm.distill import scd_losses, soft_cross_entropy
 
 
@@ -28,7 +29,9 @@ def test_gradients_match_finite_differences():
     video = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     pose = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     targets = torch.randn(3, 4, dtype=torch.float64).softmax(-1)
-    assert torch.autograd.gradcheck(lambda v, p: scd_losses(v, p, targets, 0.7).total, (video, pose))
+    assert torch.autograd.gradcheck(
+        lambda v, p: scd_losses(v, p, targets, 0.7).total, (video, pose)
+    )
 
 
 def test_distance_reaches_both_sides():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from ski_vlm.distill import ScdConfig, SkeletonDistillation
 from ski_vlm.errors import ConfigError
 

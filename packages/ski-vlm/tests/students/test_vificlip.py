@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+
 from ski_vlm.errors import ConfigError
 from ski_vlm.students import ViFiClip, ViFiClipConfig
 
@@ -41,7 +42,8 @@ def test_normalisation_is_per_channel(student):
 
 
 @pytest.mark.parametrize(
-    ("train", "image", "text"), [("both", True, True), ("image", True, False), ("text", False, True)]
+    ("train", "image", "text"),
+    [("both", True, True), ("image", True, False), ("text", False, True)],
 )
 def test_which_tower_trains(config, train, image, text):
     model = ViFiClip(replace(config, train=train)).train()

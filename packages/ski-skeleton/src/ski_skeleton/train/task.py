@@ -20,7 +20,7 @@ class Task(nn.Module):
 
     def losses(self, batch: Batch) -> Losses:
         """Scalars by name; ``loss`` is what is minimised, the others are logged."""
-        raise TypeError(f"{type(self).__name__} has no losses")
+        raise TypeError(f"{type(self).__name__} has no losses for {list(batch)}")
 
     def forward(self, batch: Batch) -> Losses:
         """See :meth:`losses`."""
