@@ -5,7 +5,7 @@ import pytest
 
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_data.ntu.archive import read_archive
-from ski_data.ntu.prepare import archive, prepare
+from ski_data.ntu.prepare import archive, prepare, prepare_store
 from ski_data.ntu.skeleton_file import write_skeleton
 from ski_data.skeleton import valid_frames
 from ski_data.store import SkeletonStore
@@ -80,7 +80,7 @@ def test_errors(raw, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no \.skeleton files"):
         prepare(str(tmp_path / "empty"), out)
-    with pytest.raises(InputError, match="ntu60, ntu120"):
+    with pytest.raises(InputError, match="ntu60, ntu120, other"):
         prepare(str(raw), out, dataset="ntu")
     shutil.copy(raw / "S001C001P001R001A003.skeleton", raw / "part")
     with pytest.raises(InputError, match="keep one"):
@@ -89,6 +89,25 @@ def test_errors(raw, tmp_path):
     (raw / "part" / "S001C001P001R001A003.skeleton").unlink()
     with pytest.raises(ExistingOutputError):
         prepare(str(raw), out)
+
+
+def test_other_recordings_have_no_missing_list(raw, tmp_path, rng):
+    write_skeleton(raw / "S001C002P005R002A008.skeleton", rng.normal(size=(4, 25, 3)))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,name\n" + "".join(f"{i},action {i}\n" for i in range(70)))
+    prepare(str(raw), str(tmp_path / "s"), dataset="other", classes=str(labels), workers=1)
+    store = SkeletonStore(tmp_path / "s")
+    assert len(store) == 4
+    assert store.classes.names[69] == "action 69"
+    prepare_store(raw, tmp_path / "t", workers=1)
+    assert SkeletonStore(tmp_path / "t").classes is None
+
+
+def test_actions_beyond_the_classes(raw, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,name\n0,drink\n1,eat\n")
+    with pytest.raises(InputError, match=r"A003\.skeleton: action 3 .*1\.\.2"):
+        prepare(str(raw), str(tmp_path / "s"), classes=str(labels))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.resources import files
@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from ski_data.classes import read_classes
+from ski_data.classes import ClassSet, read_classes
 from ski_data.errors import InputError, MissingFileError
 from ski_data.layouts import KINECT25
 from ski_data.ntu.align import align
@@ -24,12 +24,12 @@ from ski_data.ntu.names import parse_name
 from ski_data.ntu.skeleton_file import read_skeleton
 from ski_data.progress import Progress
 from ski_data.splits import dataset_classes
-from ski_data.store import SkeletonStore, StoreWriter
+from ski_data.store import SingleBody, SkeletonStore, StoreWriter
 
 log = logging.getLogger(__name__)
 
-Dataset = Literal["ntu60", "ntu120"]
-_LAST_SETUP = {"ntu60": 17, "ntu120": 32}
+Dataset = Literal["ntu60", "ntu120", "other"]
+_LAST_SETUP = {"ntu60": 17, "ntu120": 32, "other": None}
 _FILES_PER_TASK = 32
 
 
@@ -56,12 +56,13 @@ def prepare(
 
     Coordinates are metres, moved so that the first person's spine starts at the origin. Recordings
     that NTU lists as missing or incomplete are left out. One-body clips repeat their body when
-    read in ntu120, as the published arrays do, and are zero in the second slot in ntu60.
+    read in ntu120, as the published arrays do; otherwise the second slot is zero.
 
     Args:
         raw: Folder that holds the files, at any depth.
         out: Store to make; it must not be there yet.
-        dataset: ntu60 takes setups 1 to 17, ntu120 all.
+        dataset: ntu60 takes setups 1 to 17, ntu120 all; other is for files of the same form and
+            naming that are not NTU's.
         workers: Processes; 0 means one per CPU.
         missing: Text file with recordings to leave out, one name a line, instead of NTU's list.
         classes: Label file (CSV with id,name) with the actions in order, where they are not NTU's.
@@ -73,21 +74,60 @@ def prepare(
     """
     if dataset not in _LAST_SETUP:
         raise InputError(f"unknown data set {dataset!r}; known: {', '.join(_LAST_SETUP)}")
+    if classes is not None:
+        actions: ClassSet | None = read_classes(classes)
+    else:
+        actions = None if dataset == "other" else dataset_classes(dataset)
+    names: set[str] = set()
+    if missing is not None:
+        names = _listed_names(missing)
+    elif dataset != "other":
+        names = _missing_names()
+    prepare_store(
+        Path(raw),
+        Path(out),
+        classes=actions,
+        last_setup=_LAST_SETUP[dataset],
+        missing=names,
+        single_body="repeat" if dataset == "ntu120" else "zero",
+        workers=workers,
+    )
+
+
+def prepare_store(
+    raw: Path,
+    out: Path,
+    *,
+    classes: ClassSet | None = None,
+    last_setup: int | None = None,
+    missing: Collection[str] = (),
+    single_body: SingleBody = "zero",
+    workers: int = 0,
+) -> None:
+    """What :func:`prepare` does, for any recordings with NTU names.
+
+    Args:
+        raw: Folder that holds the files, at any depth.
+        out: Store to make.
+        classes: The actions in order, if known; a clip's label is its action - 1.
+        last_setup: Recordings of later setups are left out.
+        missing: Names of recordings to leave out.
+        single_body: What the second slot of a one-body clip holds when it is read.
+        workers: Processes; 0 means one per CPU.
+
+    Raises:
+        MissingFileError: No such folder.
+        InputError: No files, a name twice, or a file that cannot be used.
+        ExistingOutputError: ``out`` is there already.
+    """
     if workers < 0:
         raise InputError(f"workers must be 0 (one per CPU) or more, not {workers}")
-    actions = dataset_classes(dataset) if classes is None else read_classes(classes)
-    paths = _find(Path(raw), dataset, _missing_names(missing), len(actions))
-    writer = StoreWriter(
-        out,
-        KINECT25,
-        bodies=2,
-        single_body="repeat" if dataset == "ntu120" else "zero",
-        classes=actions,
-    )
+    writer = StoreWriter(out, KINECT25, bodies=2, single_body=single_body, classes=classes)
+    paths = _find(raw, last_setup, missing, classes)
     with (
         writer,
         _mapper(workers or os.cpu_count() or 1, len(paths)) as rows_of,
-        Progress(f"prepare {dataset}", len(paths)) as progress,
+        Progress(f"prepare {raw.name}", len(paths)) as progress,
     ):
         for done, (path, rows) in enumerate(zip(paths, rows_of(paths), strict=True), 1):
             name = parse_name(path)
@@ -123,35 +163,40 @@ def archive(store: str, out: str, protocol: str) -> None:
     write_archive(out, build_archive(rows, get_protocol(protocol)))
 
 
-def _find(raw: Path, dataset: str, missing: set[str], actions: int) -> list[Path]:
+def _find(
+    raw: Path, last_setup: int | None, missing: Collection[str], classes: ClassSet | None
+) -> list[Path]:
     if not raw.is_dir():
         raise MissingFileError(f"{raw}: no such folder")
     found: dict[str, Path] = {}
     left_out = 0
     for path in sorted(raw.rglob("*.skeleton"), key=lambda path: path.name):
         name = parse_name(path)
-        if name.setup > _LAST_SETUP[dataset]:
+        if last_setup is not None and name.setup > last_setup:
             continue
         if path.stem in missing:
             left_out += 1
             continue
         if path.stem in found:
             raise InputError(f"{path}: the same recording is at {found[path.stem]}; keep one")
-        if not 1 <= name.action <= actions:
-            raise InputError(f"{path}: action {name.action} is none of the {actions} classes")
+        if name.action < 1 or (classes is not None and name.action > len(classes)):
+            allowed = "1 or more" if classes is None else f"1..{len(classes)}"
+            raise InputError(f"{path}: action {name.action} is out of range; allowed: {allowed}")
         found[path.stem] = path
     if not found:
-        raise InputError(f"{raw}: no .skeleton files of {dataset} in it")
+        upto = "" if last_setup is None else f" of setups 1 to {last_setup}"
+        raise InputError(f"{raw}: no .skeleton files{upto} in it")
     if left_out:
         log.info("%d recordings are on the list of missing skeletons and left out", left_out)
     return list(found.values())
 
 
-def _missing_names(file: str | None) -> set[str]:
-    if file is None:
-        return set(
-            (files("ski_data") / "resources" / "ntu_missing_skeletons.txt").read_text().split()
-        )
+def _missing_names() -> set[str]:
+    """NTU's list of recordings with missing or incomplete skeletons."""
+    return set((files("ski_data") / "resources" / "ntu_missing_skeletons.txt").read_text().split())
+
+
+def _listed_names(file: str) -> set[str]:
     try:
         names = Path(file).read_text(encoding="utf-8").split()
     except (FileNotFoundError, IsADirectoryError):
