@@ -147,6 +147,7 @@ def test_community_archive(tmp_path, rng):
     assert store.index["label"].tolist() == [9, 59]
     assert store.index["frames"].tolist() == [3, 3]
     assert store.index["bodies"].tolist() == [1, 2]
+    assert store.index["subject"].tolist() == [1, 3]
     with pytest.raises(InputError, match="no mapping"):
         import_skeletons(str(tmp_path / "NTU60_CS.npz"), str(tmp_path / "o"), "hdm05")
 

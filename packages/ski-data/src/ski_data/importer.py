@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,8 @@ from ski_data.config import from_plain, read_yaml
 from ski_data.errors import InputError, MissingFileError
 from ski_data.layouts import KINECT25, axes_matrix, convert, get_layout
 from ski_data.manifest import FORMATS, read_manifest
-from ski_data.ntu.archive import read_archive
+from ski_data.ntu.archive import archive_rows, read_archive
+from ski_data.ntu.names import parse_name
 from ski_data.progress import Progress
 from ski_data.skeleton import row_to_clip, valid_frames
 from ski_data.splits import dataset_classes
@@ -141,14 +142,14 @@ def import_skeletons(source: str, out: str, mapping: str | None = None) -> None:
         settings = read_mapping(mapping)
         _write(path, out, settings, *_from_manifest(path, settings))
         return
-    arrays = _load(path)
-    if not isinstance(arrays, dict):
-        raise InputError(f"{path}: an .npz or a manifest ({', '.join(FORMATS)}) expected")
-    if "x_train" in arrays:
+    if _is_archive(path):
         if mapping is not None:
             raise InputError(f"{path}: an NTU archive needs no mapping")
         _import_archive(path, out)
         return
+    arrays = _load(path)
+    if not isinstance(arrays, dict):
+        raise InputError(f"{path}: an .npz or a manifest ({', '.join(FORMATS)}) expected")
     settings = read_mapping(mapping)
     _write(path, out, settings, *_from_arrays(path, arrays, settings))
 
@@ -302,38 +303,46 @@ def _from_manifest(path: Path, mapping: ImportMapping) -> tuple[ClassSet | None,
 
 
 def _import_archive(path: Path, out: str) -> None:
-    arrays = read_archive(path)
-    classes = arrays["y_train"].shape[1]
-    if classes not in (60, 120):
-        raise InputError(f"{path}: {classes} classes, NTU archives have 60 or 120")
-    total = len(arrays["x_train"]) + len(arrays["x_test"])
-    known = dataset_classes("ntu60" if classes == 60 else "ntu120")
+    parts = read_archive(path)
+    counts = sorted({part.classes for part in parts.values()})
+    if counts not in ([60], [120]):
+        raise InputError(f"{path}: {counts} classes, NTU archives have 60 or 120")
+    total = sum(len(part.labels) for part in parts.values())
+    known = dataset_classes("ntu60" if counts == [60] else "ntu120")
     writer = StoreWriter(out, KINECT25, bodies=2, classes=known)
+    done = 0
     with writer, Progress(f"import {path.name}", total) as progress:
-        for done, (name, part, row, label) in enumerate(_archive_rows(arrays), 1):
-            clip = row_to_clip(row)
-            clip = clip[:, : valid_frames(clip), :, : 2 if clip[..., 1].any() else 1]
-            try:
-                writer.add(name, clip, source=path.name, label=label, split=part)
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from None
-            progress.update(done)
+        for half, part in parts.items():
+            for i, (row, label) in enumerate(
+                zip(archive_rows(path, half), part.labels.tolist(), strict=True)
+            ):
+                name = f"{half}-{i:06d}" if part.names is None else part.names[i]
+                clip = row_to_clip(row)
+                clip = clip[:, : valid_frames(clip), :, : 2 if clip[..., 1].any() else 1]
+                try:
+                    writer.add(
+                        name, clip, source=path.name, label=label, split=half, **_numbers(name)
+                    )
+                except InputError as error:
+                    raise InputError(f"{path}, row {i + 1} of x_{half}: {error}") from None
+                done += 1
+                progress.update(done)
 
 
-def _archive_rows(
-    arrays: Mapping[str, np.ndarray],
-) -> Iterator[tuple[str, str, np.ndarray, int]]:
-    for part in ("train", "test"):
-        names = arrays.get(f"files_{part}")
-        for i, (row, one_hot) in enumerate(
-            zip(arrays[f"x_{part}"], arrays[f"y_{part}"], strict=True)
-        ):
-            name = f"{part}-{i:06d}" if names is None else _ascii(names[i])
-            yield name, part, row, int(one_hot.argmax())
+def _numbers(name: str) -> dict[str, int]:
+    """Subject, camera, setup and replication in an NTU name; nothing from another name."""
+    try:
+        numbers = asdict(parse_name(name))
+    except InputError:
+        return {}
+    return {key: numbers[key] for key in NUMBERS if key in numbers}
 
 
-def _ascii(name: bytes | str) -> str:
-    return name.decode("ascii") if isinstance(name, bytes) else str(name)
+def _is_archive(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "x_train.npy" in archive.namelist()
 
 
 def _is_number(array: np.ndarray) -> bool:

@@ -9,6 +9,7 @@ from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_data.ntu.align import align
 from ski_data.ntu.archive import (
     PROTOCOLS,
+    archive_rows,
     build_archive,
     get_protocol,
     pad,
@@ -185,9 +186,12 @@ def test_archive_round_trip(tmp_path, rng):
     assert arrays["x_train"].shape == (2, 300, 150)
     write_archive(path, arrays)
     back = read_archive(path)
-    assert back.keys() == arrays.keys()
-    assert all(np.array_equal(back[key], arrays[key]) for key in arrays)
-    assert [name.decode() for name in back["files_train"]] == names[2:]
+    assert back["train"].names == names[2:]
+    assert back["test"].names == names[:2]
+    assert back["train"].labels.tolist() == [9, 9]
+    assert back["train"].classes == 60
+    for part in ("train", "test"):
+        assert np.array_equal(np.stack(list(archive_rows(path, part))), arrays[f"x_{part}"])
     with pytest.raises(ExistingOutputError):
         write_archive(path, arrays)
 
@@ -202,3 +206,29 @@ def test_archive_errors(tmp_path):
     np.savez(tmp_path / "half.npz", x_train=np.zeros((1, 2, 150)))
     with pytest.raises(InputError, match="y_train is missing"):
         read_archive(tmp_path / "half.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"y_train": np.zeros((2, 60))}, "one-hot"),
+        ({"y_train": np.zeros(2)}, "one-hot"),
+        ({"files_train": np.array([b"a"])}, "1 names in files_train for 2 rows"),
+        ({"y_train": np.array([[{}]], object)}, "never loaded"),
+    ],
+)
+def test_wrong_labels(tmp_path, change, words):
+    good = {f"{a}_{part}": np.eye(2) for a in "xy" for part in ("train", "test")}
+    np.savez(tmp_path / "a.npz", **(good | change))
+    with pytest.raises(InputError, match=words):
+        read_archive(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [np.zeros((2, 3, 149)), np.zeros((2, 3, 150), int), np.asfortranarray(np.ones((2, 3, 150)))],
+)
+def test_wrong_coordinates(tmp_path, x):
+    np.savez(tmp_path / "a.npz", x_train=x)
+    with pytest.raises(InputError, match="x_train must be floats"):
+        next(archive_rows(tmp_path / "a.npz", "train"))

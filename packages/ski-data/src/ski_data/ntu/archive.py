@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,34 +168,96 @@ def write_archive(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_archive(path: Path | str) -> dict[str, np.ndarray]:
-    """Read an archive of ours or of the community's; names (``files_*``) may be missing.
+@dataclass(frozen=True)
+class ArchivePart:
+    """The training or test half of an archive, without its coordinates.
+
+    Attributes:
+        labels: (N,) int64, from 0.
+        classes: Number of classes.
+        names: Recording names, or None where the archive has none.
+    """
+
+    labels: np.ndarray
+    classes: int
+    names: list[str] | None
+
+
+def read_archive(path: Path | str) -> dict[str, ArchivePart]:
+    """Labels and names of an archive of ours or of the community's, by ``train`` and ``test``.
+
+    The coordinates, gigabytes in the real archives, are read by :func:`archive_rows`.
 
     Raises:
         MissingFileError: There is no such file.
         InputError: Not a readable ``.npz``, or arrays missing or of other shapes.
     """
     path = Path(path)
+    parts = {}
+    with _readable(path), np.load(path, allow_pickle=False) as archive:
+        for part in ("train", "test"):
+            if not {f"x_{part}", f"y_{part}"} <= set(archive.files):
+                raise InputError(
+                    f"{path}: x_{part} or y_{part} is missing; found {', '.join(archive.files)}"
+                )
+            y = archive[f"y_{part}"]
+            if y.ndim != 2 or not ((y == 1).sum(axis=1) == 1).all() or (y.sum(axis=1) != 1).any():
+                raise InputError(f"{path}: y_{part} must be one-hot rows (N, K), found {y.shape}")
+            names = None
+            if f"files_{part}" in archive.files:
+                names = np.char.decode(archive[f"files_{part}"].astype("S"), "ascii").tolist()
+                if len(names) != len(y):
+                    raise InputError(
+                        f"{path}: {len(names)} names in files_{part} for {len(y)} rows"
+                    )
+            parts[part] = ArchivePart(y.argmax(axis=1), y.shape[1], names)
+    return parts
+
+
+def archive_rows(path: Path | str, part: str) -> Iterator[np.ndarray]:
+    """The rows (T, 150) float32 of ``x_train`` or ``x_test``, one after the other from the file.
+
+    Args:
+        path: The archive.
+        part: ``train`` or ``test``.
+
+    Raises:
+        InputError: Not (N, T, 150) floats in row order, or the file is damaged.
+    """
+    path = Path(path)
+    with _readable(path), zipfile.ZipFile(path) as archive:  # noqa: SIM117
+        with archive.open(f"x_{part}.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
+            if version not in read_header:
+                raise InputError(f"{path}: x_{part} is of .npy version {version}")
+            shape, column_order, dtype = read_header[version](file)
+            if len(shape) != 3 or shape[2] != ROW or column_order or dtype.kind != "f":
+                raise InputError(
+                    f"{path}: x_{part} must be floats (N, T, {ROW}) in row order, not {dtype} "
+                    f"{shape}"
+                )
+            size = shape[1] * ROW * dtype.itemsize
+            for _ in range(shape[0]):
+                data = file.read(size)
+                if len(data) != size:
+                    raise EOFError
+                yield np.frombuffer(data, dtype).reshape(shape[1:]).astype(np.float32)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        yield
+    except (InputError, MissingFileError):
+        raise
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such archive") from None
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
         raise InputError(
             f"{path}: not a readable .npz archive (damaged, of another kind, or with Python "
             "objects, which are never loaded)"
         ) from None
-    for part in ("train", "test"):
-        x, y = arrays.get(f"x_{part}"), arrays.get(f"y_{part}")
-        if x is None or y is None:
-            raise InputError(f"{path}: x_{part} or y_{part} is missing; found {sorted(arrays)}")
-        if x.ndim != 3 or x.shape[2] != ROW or y.ndim != 2 or len(x) != len(y):
-            raise InputError(
-                f"{path}: x_{part} must be (N, T, {ROW}) and y_{part} (N, K), not {x.shape} and "
-                f"{y.shape}"
-            )
-        files = arrays.get(f"files_{part}")
-        if files is not None and len(files) != len(x):
-            raise InputError(f"{path}: {len(files)} names in files_{part} for {len(x)} rows")
-    return arrays
