@@ -25,7 +25,7 @@ JOINT_FIELDS = 12
 TRACKING_STATES = (0, 1, 2)
 """Not tracked, inferred, tracked."""
 
-_INTEGER = re.compile(rb"[+-]?[0-9]+")
+_INTEGER = re.compile(rb"[+-]?[0-9]{1,19}")
 _COLUMNS = tuple("xyzabcdefghs")
 _USED = ("x", "y", "z", "s")
 _READ = pa_csv.ReadOptions(use_threads=False, column_names=list(_COLUMNS), block_size=1 << 30)
@@ -103,8 +103,9 @@ def parse_skeleton(data: bytes, path: Path | str) -> RawSkeleton:
     except pa.ArrowInvalid:  # unusual spacing, or an error whose place must be found
         columns = _joint_columns(blocks, first_lines, path)
     xyz = np.empty((len(ids) * JOINTS, 3), np.float32)
-    for axis in range(3):
-        xyz[:, axis] = columns[axis]
+    with np.errstate(over="ignore"):  # infinities are found below
+        for axis in range(3):
+            xyz[:, axis] = columns[axis]
     tracking = np.asarray(columns[3], np.int8)
     if not np.isfinite(xyz).all():
         row, axis = np.argwhere(~np.isfinite(xyz))[0]
@@ -207,7 +208,7 @@ def _structure(
 
     def count(index: int, what: str) -> int:
         token = line_text(index, what).strip()
-        if not token.isdigit():
+        if not token.isdigit() or len(token) > 9:
             raise SkeletonFileError(
                 f"{path}, line {index + 1}: {what} expected (a whole number), found {_show(token)}"
             )
