@@ -40,24 +40,9 @@ _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg
 _METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 """Titles and the like are not read; PyAV 19 no longer fails at them."""
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-# Where decord 0.6 gave PyAV's frames for any choice of them. With B frames (True) it gives others
-# in AVI, and wherever frames shown before a key frame come after it in the file (open GOP).
-_DECORD_CONTAINERS = {
-    ("mov", False),
-    ("mov", True),
-    ("matroska", False),
-    ("matroska", True),
-    ("avi", False),
-}
-_DECORD_CODECS = {
-    ("h264", False),
-    ("h264", True),
-    ("hevc", False),
-    ("mpeg4", False),
-    ("mjpeg", False),
-    ("vp8", False),
-    ("vp9", False),
-}
+# Where decord 0.6 gave PyAV's frames for any choice of them.
+_DECORD_CONTAINERS = ("mov", "matroska", "avi")
+_DECORD_CODECS = ("h264", "hevc", "mpeg4", "mjpeg", "vp8", "vp9")
 _DECORD_PIXELS = ("yuv420p", "yuvj420p")
 _DECORD_WIDTH = 96  # it fails at some narrower ones (16, 24, 48, 72)
 
@@ -269,14 +254,19 @@ def _probe(path: str, size: int, changed: int) -> VideoInfo:
         turn = round(first.rotation / 90) % 4
         width, height = first.width, first.height
         codec = stream.codec_context.codec.canonical_name
-        reorders = stream.codec_context.has_b_frames
+        layout = kind.split(",")[0]
+        # With B frames decord gives wrong ones in AVI, and wherever frames that are shown before a
+        # key frame come after it in the file (open GOP).
+        ordered = not leading and (
+            not stream.codec_context.has_b_frames or (codec == "h264" and layout != "avi")
+        )
         suits_decord = (
             exact
             and turn == 0
             and importlib.util.find_spec("decord") is not None
-            and (kind.split(",")[0], reorders) in _DECORD_CONTAINERS
-            and (codec, reorders) in _DECORD_CODECS
-            and not leading
+            and ordered
+            and layout in _DECORD_CONTAINERS
+            and codec in _DECORD_CODECS
             and first.format.name in _DECORD_PIXELS
             and width >= _DECORD_WIDTH
         )
