@@ -3,7 +3,7 @@ import pytest
 
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_data.importer import ImportMapping, import_names, import_skeletons, read_mapping
-from ski_data.ntu.archive import PROTOCOLS, build_archive, write_archive
+from ski_data.ntu.archive import PROTOCOLS, write_archive
 from ski_data.store import SkeletonStore
 
 
@@ -138,8 +138,7 @@ def test_manifest_of_missing_arrays(tmp_path):
 def test_community_archive(tmp_path, rng):
     names = ["S001C001P001R001A010", "S001C002P003R001A060"]
     rows = {name: rng.normal(size=(3, 75 * (i + 1))) for i, name in enumerate(names)}
-    arrays = build_archive(rows, PROTOCOLS["ntu60/xsub"], frames=10)
-    write_archive(tmp_path / "NTU60_CS.npz", arrays)
+    write_archive(tmp_path / "NTU60_CS.npz", rows, PROTOCOLS["ntu60/xsub"], frames=10)
     import_skeletons(str(tmp_path / "NTU60_CS.npz"), str(tmp_path / "out"))
     store = SkeletonStore(tmp_path / "out")
     assert store.names == names

@@ -1,5 +1,6 @@
 """Denoising, translation and archives, against the published scripts' answers and by hand."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -184,7 +185,10 @@ def test_archive_round_trip(tmp_path, rng):
     path = tmp_path / "NTU60_CV.npz"
     arrays = build_archive(rows, PROTOCOLS["ntu60/xview"], frames=300)
     assert arrays["x_train"].shape == (2, 300, 150)
-    write_archive(path, arrays)
+    write_archive(path, rows, PROTOCOLS["ntu60/xview"], 300)
+    with np.load(path) as written:
+        assert set(written.files) == set(arrays)
+        assert all(np.array_equal(written[key], arrays[key]) for key in arrays)
     back = read_archive(path)
     assert back["train"].names == names[2:]
     assert back["test"].names == names[:2]
@@ -193,7 +197,12 @@ def test_archive_round_trip(tmp_path, rng):
     for part in ("train", "test"):
         assert np.array_equal(np.stack(list(archive_rows(path, part))), arrays[f"x_{part}"])
     with pytest.raises(ExistingOutputError):
-        write_archive(path, arrays)
+        write_archive(path, rows, PROTOCOLS["ntu60/xview"])
+    with pytest.raises(InputError, match="none of the 4 recordings"):
+        write_archive(
+            tmp_path / "b.npz", rows, dataclasses.replace(PROTOCOLS["ntu60/xsub"], setups=0)
+        )
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_archive_errors(tmp_path):

@@ -129,43 +129,83 @@ def build_archive(
         ``files_test`` 20-byte names, without which a row cannot be found by its video.
 
     Raises:
-        InputError: An action beyond the protocol's classes, or a recording that is too long.
+        InputError: No recording of the protocol's data set, an action beyond its classes, or a
+            recording that is too long.
     """
-    parts = dict(zip(("train", "test"), protocol_split(list(rows), protocol), strict=True))
-    used = [name for names in parts.values() for name in names]
-    if frames is None:
-        frames = max((len(rows[name]) for name in used), default=0)
+    parts = _parts(rows, protocol)
+    frames = _longest(rows, parts) if frames is None else frames
     arrays: dict[str, np.ndarray] = {}
     for part, names in parts.items():
-        labels = np.array([parse_name(name).action - 1 for name in names], np.int64)
-        if len(labels) and labels.max() >= protocol.classes:
-            wrong = names[int(labels.argmax())]
-            raise InputError(
-                f"{wrong}: action {labels.max() + 1} is none of the {protocol.classes} of "
-                f"{protocol.name}"
-            )
-        arrays[f"x_{part}"] = pad([rows[name] for name in names], frames, protocol.repeat_single)
-        arrays[f"y_{part}"] = np.eye(protocol.classes)[labels]
-        arrays[f"files_{part}"] = np.array([name.encode("ascii") for name in names], "S20")
+        padded = pad([rows[name] for name in names], frames, protocol.repeat_single)
+        arrays[f"x_{part}"] = padded
+        arrays |= _labels(part, names, protocol)
     return arrays
 
 
-def write_archive(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an archive, whole or not at all.
+def write_archive(
+    path: Path | str, rows: Mapping[str, np.ndarray], protocol: Protocol, frames: int | None = None
+) -> None:
+    """Write the arrays of :func:`build_archive` row by row, whole or not at all.
+
+    Args:
+        path: The ``.npz`` to make.
+        rows: Aligned (n, 75 | 150) rows by recording name; they are looked up one at a time.
+        protocol: The train/test rule.
+        frames: Padded length; by default that of the longest of the rows used.
 
     Raises:
         ExistingOutputError: The file is there already.
+        InputError: As in :func:`build_archive`.
     """
     path = Path(path)
     if path.exists():
         raise ExistingOutputError(f"{path} is there already; name another file or remove it")
+    parts = _parts(rows, protocol)
+    frames = _longest(rows, parts) if frames is None else frames
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for part, names in parts.items():
+                for key, array in _labels(part, names, protocol).items():
+                    with archive.open(f"{key}.npy", "w") as file:
+                        np.lib.format.write_array(file, array, allow_pickle=False)
+                header = {
+                    "descr": "<f4",
+                    "fortran_order": False,
+                    "shape": (len(names), frames, ROW),
+                }
+                with archive.open(f"x_{part}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array_header_1_0(file, header)
+                    for name in names:
+                        file.write(pad([rows[name]], frames, protocol.repeat_single).tobytes())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _parts(rows: Mapping[str, np.ndarray], protocol: Protocol) -> dict[str, list[str]]:
+    parts = dict(zip(("train", "test"), protocol_split(list(rows), protocol), strict=True))
+    if not any(parts.values()):
+        raise InputError(f"none of the {len(rows)} recordings belongs to {protocol.name}")
+    return parts
+
+
+def _longest(rows: Mapping[str, np.ndarray], parts: Mapping[str, list[str]]) -> int:
+    return max(len(rows[name]) for names in parts.values() for name in names)
+
+
+def _labels(part: str, names: Sequence[str], protocol: Protocol) -> dict[str, np.ndarray]:
+    labels = np.array([parse_name(name).action - 1 for name in names], np.int64)
+    if len(labels) and labels.max() >= protocol.classes:
+        wrong = names[int(labels.argmax())]
+        raise InputError(
+            f"{wrong}: action {labels.max() + 1} is none of the {protocol.classes} of "
+            f"{protocol.name}"
+        )
+    return {
+        f"y_{part}": np.eye(protocol.classes)[labels],
+        f"files_{part}": np.array([name.encode("ascii") for name in names], "S20"),
+    }
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.resources import files
@@ -18,7 +18,7 @@ from ski_data.classes import ClassSet, read_classes
 from ski_data.errors import InputError, MissingFileError
 from ski_data.layouts import KINECT25
 from ski_data.ntu.align import align
-from ski_data.ntu.archive import build_archive, get_protocol, write_archive
+from ski_data.ntu.archive import get_protocol, write_archive
 from ski_data.ntu.denoise import denoise
 from ski_data.ntu.names import parse_name
 from ski_data.ntu.skeleton_file import read_skeleton
@@ -101,6 +101,7 @@ def prepare_store(
     classes: ClassSet | None = None,
     last_setup: int | None = None,
     missing: Collection[str] = (),
+    bodies: int = 2,
     single_body: SingleBody = "zero",
     workers: int = 0,
 ) -> None:
@@ -112,6 +113,7 @@ def prepare_store(
         classes: The actions in order, if known; a clip's label is its action - 1.
         last_setup: Recordings of later setups are left out.
         missing: Names of recordings to leave out.
+        bodies: M of every clip; 1 where every recording holds a single person.
         single_body: What the second slot of a one-body clip holds when it is read.
         workers: Processes; 0 means one per CPU.
 
@@ -122,7 +124,7 @@ def prepare_store(
     """
     if workers < 0:
         raise InputError(f"workers must be 0 (one per CPU) or more, not {workers}")
-    writer = StoreWriter(out, KINECT25, bodies=2, single_body=single_body, classes=classes)
+    writer = StoreWriter(out, KINECT25, bodies=bodies, single_body=single_body, classes=classes)
     paths = _find(raw, last_setup, missing, classes)
     with (
         writer,
@@ -156,11 +158,24 @@ def archive(store: str, out: str, protocol: str) -> None:
     opened = SkeletonStore(store)
     if opened.layout != KINECT25:
         raise InputError(f"{store}: archives hold kinect25 joints, not {opened.layout.name}")
-    rows = {}
-    for i, name in enumerate(opened.names):
-        tracks = opened.tracks(i)
-        rows[name] = tracks.transpose(1, 0, 2, 3).reshape(tracks.shape[1], -1)
-    write_archive(out, build_archive(rows, get_protocol(protocol)))
+    write_archive(out, _StoreRows(opened), get_protocol(protocol))
+
+
+class _StoreRows(Mapping[str, np.ndarray]):
+    """The clips of a store as aligned rows (n, 75 | 150), read when looked up."""
+
+    def __init__(self, store: SkeletonStore) -> None:
+        self.store = store
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        tracks = self.store.tracks(self.store.row(name))
+        return tracks.transpose(1, 0, 2, 3).reshape(tracks.shape[1], -1)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.store.names)
+
+    def __len__(self) -> int:
+        return len(self.store)
 
 
 def _find(
