@@ -1,0 +1,82 @@
+"""Typed functions as a command line: flags, lists of files, exit codes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import get_origin, get_type_hints
+
+from jsonargparse import CLI, set_parsing_settings
+
+
+def run(
+    commands: dict[str, Callable[..., object]],
+    argv: Sequence[str] | None = None,
+    *,
+    prog: str,
+    version: str,
+    description: str,
+) -> int:
+    """Run one of ``commands`` on ``argv`` and give back the process's exit code.
+
+    Options, help and ``--config FILE`` come from the functions' signatures and docstrings. A
+    ``bool`` option stands alone (``--json``) and a first parameter that is a list takes as many
+    arguments as are given. Standard output is for results, standard error for the log. Exit codes:
+    0 done, 1 failed, 2 wrong usage or input (one line, no traceback).
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    if args[:1] == ["--version"]:
+        print(f"{prog} {version}")
+        return 0
+    if args and args[0] in commands:
+        args = [args[0], *_plain_arguments(commands[args[0]], args[1:])]
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    try:
+        code = CLI(commands, args=args, prog=prog, description=description, allow_abbrev=False)
+        sys.stdout.flush()
+    except SystemExit as leave:  # usage errors of the parser, --help, --print_config
+        return leave.code if isinstance(leave.code, int) else 2
+    except KeyboardInterrupt:
+        print(f"{prog}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        exit_code = getattr(error, "exit_code", None)
+        if exit_code is None:
+            raise
+        print(f"{prog}: {error}", file=sys.stderr)
+        return exit_code
+    return code if isinstance(code, int) and not isinstance(code, bool) else 0
+
+
+def _plain_arguments(function: Callable[..., object], args: Sequence[str]) -> list[str]:
+    """Rewrite lone flags and loose file names into the form that jsonargparse reads."""
+    hints = get_type_hints(function)
+    required = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is inspect.Parameter.empty
+    ]
+    takes_list = bool(required) and get_origin(hints[required[0]]) is list
+    options: list[str] = []
+    loose: list[str] = []
+    queue = list(args)
+    while queue:
+        arg = queue.pop(0)
+        if not arg.startswith("-") or arg == "-":
+            loose.append(arg)
+        elif hints.get(arg[2:]) is bool and (not queue or queue[0] not in ("true", "false")):
+            options.append(f"{arg}=true")
+        elif arg[2:] in hints or arg == "--config":
+            options.extend([arg, *queue[:1]])
+            queue = queue[1:]
+        else:
+            options.append(arg)
+    return [*options, *([json.dumps(loose)] if takes_list and loose else loose)]

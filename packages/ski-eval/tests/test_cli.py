@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import ski_eval
+from ski_eval import save_predictions, write_card
+from ski_eval.cli import main
+
+
+def test_version_and_help(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ski-eval {ski_eval.__version__}\n"
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in ("show", "table", "score", "compare"):
+        assert name in text
+
+
+def test_show(tmp_path, capsys, make_card):
+    first = write_card(make_card(), tmp_path / "a.json")
+    second = write_card(make_card(name="other", paper_value=0.822), tmp_path / "b.json")
+    assert main(["show", str(first), str(second)]) == 0
+    text = capsys.readouterr().out
+    assert "top-1 %:             80.0 [70.0, 90.0]" in text
+    assert "git:                 c0ffee with changes" in text
+    assert "paper %:             82.2" in text
+    assert main(["show", str(first), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["value"] == 0.8
+
+
+def test_table(tmp_path, capsys, make_card):
+    write_card(make_card(), tmp_path / "results")
+    assert main(["table", str(tmp_path)]) == 0
+    assert "| SKI-ViFi-CLIP | 80.0 [70.0, 90.0] |" in capsys.readouterr().out
+    assert main(["table", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["headers"] == ["Method", "top-1 %"]
+
+
+def test_score(tmp_path, capsys, make_predictions):
+    path = save_predictions(make_predictions(), tmp_path / "p.npz")
+    assert main(["score", str(path), "--samples", "200"]) == 0
+    text = capsys.readouterr().out
+    assert "| all candidates |               top-5 |         undefined |" in text
+    assert "bootstrap, 20 groups" in text
+    assert main(["score", str(path), "--json", "--samples=200"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert [f["metric"] for f in figures] == ["top-1", "top-5", "mean class accuracy"]
+    assert figures[1]["value"] is None
+
+
+def test_compare(tmp_path, capsys, make_predictions):
+    good = save_predictions(make_predictions(strength=4.0), tmp_path / "a.npz")
+    poor = save_predictions(make_predictions(strength=0.1), tmp_path / "b.npz")
+    assert main(["compare", str(good), str(poor)]) == 0
+    assert "| better |" in " ".join(capsys.readouterr().out.split())
+    assert main(["compare", str(good), str(good), "--json", "true"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "not distinguishable"
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["show", "none.json"], "none.json: no such file"),
+        (["table", "none"], "none: no such folder"),
+        (["score", "none.npz"], "none.npz: no such file"),
+        (["score", "empty.npz"], "empty.npz: the file is empty"),
+        (["compare", "empty.npz", "none.npz"], "empty.npz: the file is empty"),
+        (["show", "empty.npz"], "empty.npz: the file is empty"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, monkeypatch, capsys, args, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.npz").write_bytes(b"")
+    assert main(args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert text in err
+
+
+@pytest.mark.parametrize("args", [["score"], ["nothing"], ["score", "p.npz", "--wrong", "1"], []])
+def test_wrong_usage_is_code_2(capsys, args):
+    assert main(args) == 2
+    assert "Traceback" not in capsys.readouterr().err
