@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,18 +25,16 @@ from ski_data.synthetic import make_adl_mini
 from ski_data.video.cache import VideoStore, write_video_store
 from ski_data.video.sampling import test_indices
 from ski_data.video.transforms import VideoTransformConfig, train_transform
-from ski_skeleton.hyperformer import Hyperformer
+from ski_skeleton import pipeline
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text import ClipConfig
 from ski_skeleton.train import Task, TrainConfig, fit, read_model, write_model
-from ski_skeleton.train.tasks import AlignSkeletons, ClassifySkeletons
 from ski_skeleton.weights import load_strictly
 from ski_vlm.distill import SkeletonDistillation
 from ski_vlm.predict import KIND as STUDENT
 from ski_vlm.students import ViFiClip, ViFiClipConfig
 from ski_vlm.tasks import ContrastImagesAndTexts, FineTuneVideo
 
-SKELETON_CLIP = "skeleton-clip"
 ENCODER = "hyperformer"
 
 
@@ -59,14 +58,9 @@ def make_data(recipe: AdlMiniRecipe, folder: Path) -> Data:
     """Stage 1: generate adl-mini, read the raw skeletons into a store, decode the clips once."""
     data = folder / "data"
     with Progress("generate clips", total=1) as progress:
-
-        def report(done: int, total: int) -> None:
-            progress.total = total
-            progress.update(done)
-
-        make_adl_mini(data, recipe.data, progress=report)
+        make_adl_mini(data, recipe.data, progress=progress.report)
     if not (folder / "skeletons").exists():
-        prepare_store(data / "skeletons", folder / "skeletons")
+        prepare_store(data / "skeletons", folder / "skeletons", bodies=1)
     seen, unseen = (read_classes(data / f"classes_{part}.csv") for part in ("seen", "unseen"))
     lists = {
         name: read_manifest(data / f"{name}.csv", unseen if name == "test_unseen" else seen)
@@ -74,14 +68,13 @@ def make_data(recipe: AdlMiniRecipe, folder: Path) -> Data:
     }
     if not (folder / "videos").exists():
         records = [record for part in lists.values() for record in part]
-        with Progress("decode clips", total=len(records)) as progress:
-            write_video_store(
-                folder / "videos",
-                records,
-                short_side=recipe.clip.image,
-                max_frames=recipe.stored_frames,
-                progress=lambda done, _: progress.update(done),
-            )
+        write_video_store(
+            folder / "videos",
+            records,
+            short_side=recipe.clip.image,
+            max_frames=recipe.stored_frames,
+            workers=os.cpu_count() or 1,
+        )
     return Data(
         data,
         seen,
@@ -142,7 +135,7 @@ class CaptionedFrames:
             captions.setdefault((name, row["frame"]), []).append(row["caption"])
         self.items: list[tuple[str, int, list[str]]] = []
         for (name, frame), texts in sorted(captions.items()):
-            total = data.videos.source_frames(name)
+            total = int(data.videos.index["source_frames"][data.videos.row(name)])
             stored = test_indices(total, recipe.stored_frames).tolist()
             if frame in stored:
                 self.items.append((name, stored.index(frame), texts))
@@ -206,15 +199,18 @@ def finetune_vificlip(
 
 def pretrain_encoder(recipe: AdlMiniRecipe, data: Data, folder: Path, title: str) -> Path:
     """Stage 4a: Hyperformer learns the seen classes from joints."""
-    config = replace(recipe.encoder, output=len(data.seen.names))
+    config = skeleton_clip_config(recipe)
 
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
-        model = Hyperformer(config)
         source = dataset(recipe, data, data.train, video=False, skeleton=True, train=True)
-        _fit(ClassifySkeletons(model), source, recipe.classify, run, title)
+        with Progress(title, total=1) as progress:
+            model = pipeline.pretrain_encoder(
+                config, source, len(data.seen.names), recipe.classify, run, report=progress.report
+            )
         return model, {"trained_on": "train_seen.csv, joints"}
 
-    return _model_stage(folder / "hyperformer", ENCODER, config, train, data)
+    encoder = replace(config.encoder, output=len(data.seen.names))
+    return _model_stage(folder / "hyperformer", ENCODER, encoder, train, data)
 
 
 def align_skeletons(
@@ -225,16 +221,21 @@ def align_skeletons(
 
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
         model = SkeletonClip(config, text=load_student(clip).text)
-        _, _, state, _ = read_model(encoder, ENCODER)
-        fresh = model.encoder.state_dict()
-        head = {k: v for k, v in fresh.items() if k.startswith("head.")}
-        body = {k: v for k, v in state.items() if not k.startswith("head.")}
-        load_strictly(model.encoder, {**body, **head}, encoder)
+        _, _, body, _ = read_model(encoder / "model", ENCODER)
         source = dataset(recipe, data, data.train, video=False, skeleton=True, train=True)
-        _fit(AlignSkeletons(model, data.seen.names), source, recipe.align, run, title)
+        with Progress(title, total=1) as progress:
+            pipeline.align(
+                model,
+                body,
+                source,
+                list(data.seen.names),
+                recipe.align,
+                run,
+                report=progress.report,
+            )
         return model, {"trained_on": "train_seen.csv, joints; encoder from " + encoder.name}
 
-    return _model_stage(folder / "skeleton-clip", SKELETON_CLIP, config, train, data)
+    return _model_stage(folder / "skeleton-clip", pipeline.KIND, config, train, data)
 
 
 def skeleton_clip_config(recipe: AdlMiniRecipe) -> SkeletonClipConfig:
@@ -260,7 +261,10 @@ def distil(
 
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
         task = SkeletonDistillation(
-            load_student(student), load_skeleton_clip(teacher), data.seen.names, recipe.scd
+            load_student(student),
+            pipeline.load_skeleton_clip(teacher / "model")[0],
+            data.seen.names,
+            recipe.scd,
         )
         source = dataset(recipe, data, data.train, video=True, skeleton=True, train=True, seed=seed)
         _fit(task, source, config, run, title)
@@ -296,14 +300,6 @@ def load_student(run: Path) -> ViFiClip:
     return model
 
 
-def load_skeleton_clip(run: Path) -> SkeletonClip:
-    """The SkeletonCLIP of a stage."""
-    _, plain, state, _ = read_model(run / "model", SKELETON_CLIP)
-    model = SkeletonClip(from_plain(SkeletonClipConfig, plain, str(run)))
-    load_strictly(model, state, run)
-    return model
-
-
 def _model_stage(
     run: Path,
     kind: str,
@@ -329,9 +325,4 @@ def _model_stage(
 
 def _fit(task: Task, source: Any, config: TrainConfig, run: Path, title: str) -> None:
     with Progress(title, total=1) as progress:
-
-        def report(done: int, total: int, text: str) -> None:
-            progress.total = total
-            progress.update(done, text)
-
-        fit(task, source, config, run, report=report)
+        fit(task, source, config, run, report=progress.report)

@@ -54,6 +54,13 @@ class Progress:
                 flush=True,
             )
 
+    def report(self, done: int, total: int, text: str = "") -> None:
+        """:meth:`update` for work that says only on the way how much there is."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+        self.update(done, text)
+
     def __enter__(self) -> Progress:
         if self._bar is not None:
             self._bar.start()

@@ -1,5 +1,191 @@
 """Command line of ski-skeleton."""
 
+from __future__ import annotations
 
-def main() -> int:
-    return 0
+import json as json_module
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ski_data import command
+from ski_data.config import from_plain
+from ski_data.errors import ExistingOutputError, InputError
+from ski_data.progress import Progress
+from ski_eval import Predictions, format_interval, save_predictions, score
+from ski_skeleton import __version__, pipeline
+from ski_skeleton.convert.hyperformer import OFFICIAL_HEAD, SKI_HEAD, hyperformer_table
+from ski_skeleton.convert.table import from_published, to_published
+from ski_skeleton.hyperformer import HyperformerConfig
+from ski_skeleton.skeleton_clip import SkeletonClip
+from ski_skeleton.train import TrainConfig, read_model, write_model
+from ski_skeleton.weights import read_weights, write_weights
+
+HEADS = {"official": OFFICIAL_HEAD, "ski": SKI_HEAD}
+
+
+def train(recipe: str, *, out: str, seed: int = 0) -> None:
+    """Train a SkeletonCLIP from a recipe; the same command goes on after a kill.
+
+    Args:
+        recipe: YAML file of a recipe; see the command recipes.
+        out: run folder; gets logs, checkpoints while training, and the model.
+        seed: of weights and data order.
+    """
+    settings = pipeline.read_recipe(recipe)
+    run = Path(out)
+    if (run / "model").is_dir():
+        raise ExistingOutputError(f"{run / 'model'}: already trained; choose another run folder")
+    sets = pipeline.open_sets(settings, seed=seed)
+    command_line_fit(settings, sets, run, seed)
+    print(run / "model")
+
+
+def command_line_fit(
+    settings: pipeline.SkeletonRecipe, sets: pipeline.ZeroShotSets, run: Path, seed: int
+) -> SkeletonClip:
+    """Train both stages with progress and write ``run/model``."""
+
+    def seeded(config: TrainConfig) -> TrainConfig:
+        return replace(config, seed=seed)
+
+    body = None
+    if settings.classify is not None:
+        with Progress("pretrain encoder", total=1) as progress:
+            encoder = pipeline.pretrain_encoder(
+                settings.model,
+                sets.train,
+                len(sets.seen),
+                seeded(settings.classify),
+                run / "encoder",
+                report=progress.report,
+            )
+        body = encoder.state_dict()
+    with Progress("align with text", total=1) as progress:
+        model = pipeline.align(
+            SkeletonClip(settings.model),
+            body,
+            sets.train,
+            sets.seen,
+            seeded(settings.align),
+            run / "align",
+            report=progress.report,
+        )
+    meta = {"classes_seen": sets.seen, "store": settings.data.store, "seed": seed}
+    write_model(run / "model", pipeline.KIND, settings.model, model.state_dict(), meta)
+    for part in ("encoder", "align"):
+        shutil.rmtree(run / part / "checkpoints", ignore_errors=True)
+    return model
+
+
+def evaluate(recipe: str, model: str, *, out: str, json: bool = False) -> None:
+    """Zero-shot accuracy of a trained SkeletonCLIP: unseen classes, and unseen people.
+
+    Args:
+        recipe: the recipe that says which clips test.
+        model: model folder of a run.
+        out: folder for the predictions of both test sets.
+        json: print one JSON object per number instead of a table.
+    """
+    settings = pipeline.read_recipe(recipe)
+    trained, meta = pipeline.load_skeleton_clip(model)
+    sets = pipeline.open_sets(settings)
+    leaked = sorted(set(meta.get("classes_seen", [])) & set(sets.unseen))
+    if leaked:
+        raise InputError(
+            f"{model}: was trained on {leaked}, which this recipe calls unseen; train it on the "
+            "seen classes only"
+        )
+    folder = Path(out)
+    for name, source, names in (
+        ("unseen-classes", sets.test_unseen, sets.unseen),
+        ("unseen-people", sets.test_seen, sets.seen),
+    ):
+        result = pipeline.zero_shot_scores(trained, source, names)
+        predictions = Predictions(
+            names=tuple(record.name for record in source.records),
+            labels=result.labels,
+            logits=result.logits,
+            classes=tuple(names),
+        )
+        save_predictions(predictions, folder / name)
+        for row in score(predictions, rng=np.random.default_rng(0)):
+            if json:
+                value = {"test": name, "metric": row.metric, "value": row.value, "n": row.n}
+                print(json_module.dumps(value))
+            else:
+                text = format_interval(row.value, row.interval)
+                print(f"{name}  {row.metric}  {text}  ({row.n} clips, {row.n_classes} classes)")
+
+
+def convert(
+    weights: str,
+    out: str,
+    *,
+    to: Literal["ours", "published"] = "ours",
+    source: Literal["official", "ski"] = "official",
+    model: HyperformerConfig = HyperformerConfig(output=None),  # noqa: B008 (frozen)
+) -> None:
+    """Convert Hyperformer checkpoints between the published names and ours.
+
+    Args:
+        weights: published weight file, or one of our model folders with to=published.
+        out: model folder to write, or with to=published a safetensors file.
+        to: direction.
+        source: official (head to classes) or ski (head to the text width).
+        model: sizes; its output width is taken from the file.
+    """
+    head = HEADS[source]
+    target = Path(out)
+    if target.exists():
+        raise ExistingOutputError(f"{target}: already there; choose another name or remove it")
+    if to == "published":
+        _, plain, state, _ = read_model(weights, "hyperformer")
+        built = from_plain(HyperformerConfig, plain, weights)
+        write_weights(target, to_published(hyperformer_table(built, head), state, weights))
+    else:
+        state = read_weights(weights)
+        rows = state.get(f"{head}.weight")
+        built = replace(model, output=None if rows is None else int(rows.shape[0]))
+        ours = from_published(hyperformer_table(built, head), state, weights)
+        note = {"classes_seen": None, "converted_from": f"{source} checkpoint"}
+        write_model(target, "hyperformer", built, ours, note)
+    print(target)
+
+
+def recipes(copy: str | None = None) -> None:
+    """List the recipes that come with the package, or copy one to start from.
+
+    Args:
+        copy: name of a recipe to write into the current folder.
+    """
+    folder = files("ski_skeleton") / "recipes"
+    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".yaml"))
+    if copy is None:
+        print("\n".join(names))
+        return
+    name = copy if copy.endswith(".yaml") else f"{copy}.yaml"
+    if name not in names:
+        raise InputError(f"no recipe {copy!r}; there are {names}")
+    if Path(name).exists():
+        raise ExistingOutputError(f"{name}: already there; rename or remove it first")
+    Path(name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
+    print(name)
+
+
+COMMANDS = {"train": train, "evaluate": evaluate, "convert": convert, "recipes": recipes}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the ``ski-skeleton`` script."""
+    return command.run(
+        COMMANDS,
+        argv,
+        prog="ski-skeleton",
+        version=__version__,
+        description="Train, evaluate and convert skeleton encoders aligned with language.",
+    )

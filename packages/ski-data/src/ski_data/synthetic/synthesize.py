@@ -1,0 +1,47 @@
+"""The command ``ski-data synthesize``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+
+from ski_data.progress import Progress
+from ski_data.synthetic.config import DEFAULT, AdlMiniConfig
+from ski_data.synthetic.dataset import make_adl_mini
+
+
+def synthesize(
+    out: str,
+    seed: int = DEFAULT.seed,
+    subjects: int = DEFAULT.subjects,
+    repetitions: int = DEFAULT.repetitions,
+    cameras: int = DEFAULT.cameras,
+    size: int = DEFAULT.size,
+    workers: int = 0,
+    json: bool = False,
+) -> None:
+    """Make adl-mini: rendered videos, skeletons and manifests of 25 daily actions.
+
+    A folder that holds the same data already is left as it is.
+
+    Args:
+        out: Folder to make.
+        seed: The same seed gives the same data.
+        subjects: Performers; three of eight are test subjects.
+        repetitions: How often each of them acts each class.
+        cameras: Views, 1 to 3.
+        size: Width and height of the videos in pixels, even.
+        workers: Processes; 0 for all cores.
+        json: Print the data's description as one JSON object instead of the folder.
+    """
+    config = AdlMiniConfig(
+        seed=seed, subjects=subjects, repetitions=repetitions, cameras=cameras, size=size
+    )
+    with Progress("adl-mini", config.clips) as progress:
+        folder = make_adl_mini(
+            Path(out), config, workers=workers, progress=lambda done, _: progress.update(done)
+        )
+    if json:
+        print(jsonlib.dumps(jsonlib.loads((folder / "meta.json").read_text(encoding="utf-8"))))
+    else:
+        print(folder)

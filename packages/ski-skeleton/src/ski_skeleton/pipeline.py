@@ -1,0 +1,190 @@
+"""SkeletonCLIP from a skeleton store: pretraining, alignment, zero-shot evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ski_data.config import from_plain, read_yaml
+from ski_data.errors import InputError
+from ski_data.manifest import Record
+from ski_data.paired import PairedDataset
+from ski_data.skeleton import FeederConfig
+from ski_data.splits import zero_shot_split
+from ski_data.store import SkeletonStore
+from ski_skeleton.errors import ConfigError
+from ski_skeleton.evaluate import Scores, collect_scores
+from ski_skeleton.hyperformer import Hyperformer
+from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
+from ski_skeleton.train.data import Source
+from ski_skeleton.train.loop import ProgressReport, TrainConfig, fit
+from ski_skeleton.train.model_folder import read_model
+from ski_skeleton.train.tasks import AlignSkeletons, ClassifySkeletons
+from ski_skeleton.weights import load_strictly
+
+KIND = "skeleton-clip"
+"""Kind of the model folders that hold a SkeletonCLIP."""
+
+
+@dataclass(frozen=True)
+class ZeroShotData:
+    """A store, and which of its classes and people are for training.
+
+    Give either a published ``split`` of NTU (labels of the store are then action number - 1), or
+    ``unseen`` class names of the store's own classes.
+    """
+
+    store: str
+    """Folder of the skeleton store."""
+    train_subjects: tuple[int, ...]
+    """People whose clips of seen classes train; the others test."""
+    split: str | None = None
+    unseen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.split is None) == (not self.unseen):
+            raise ConfigError("data: give either a published split or unseen class names")
+
+
+@dataclass(frozen=True)
+class SkeletonRecipe:
+    """Everything that makes a SkeletonCLIP."""
+
+    data: ZeroShotData
+    model: SkeletonClipConfig = field(default_factory=SkeletonClipConfig)
+    feeder: FeederConfig = field(default_factory=FeederConfig)
+    classify: TrainConfig | None = None
+    """Pretraining of the encoder on the seen classes; None starts from random weights."""
+    align: TrainConfig = field(default_factory=TrainConfig)
+
+
+def read_recipe(path: str | Path) -> SkeletonRecipe:
+    """A recipe from YAML.
+
+    Raises:
+        MissingFileError, InputError, ConfigError: no such file, or settings that cannot be.
+    """
+    return from_plain(SkeletonRecipe, read_yaml(path), str(path))
+
+
+@dataclass(frozen=True)
+class ZeroShotSets:
+    """Class names and data sets of one recipe."""
+
+    seen: list[str]
+    unseen: list[str]
+    train: PairedDataset
+    test_seen: PairedDataset
+    """Seen classes, people that training did not see."""
+    test_unseen: PairedDataset
+    """All clips of the unseen classes."""
+
+
+def open_sets(recipe: SkeletonRecipe, *, seed: int = 0) -> ZeroShotSets:
+    """Open the store and split it by the recipe.
+
+    Raises:
+        InputError: classes that the store does not have, or a part without clips.
+    """
+    data, store = recipe.data, SkeletonStore(recipe.data.store)
+    if data.split is not None:
+        split = zero_shot_split(data.split)
+        seen, unseen = list(split.seen.names), list(split.unseen.names)
+        seen_labels = [action - 1 for action in split.seen_actions]
+        unseen_labels = [action - 1 for action in split.unseen_actions]
+    else:
+        if store.classes is None:
+            raise InputError(f"{data.store}: the store names no classes; use a published split")
+        names = list(store.classes.names)
+        wrong = sorted(set(data.unseen) - set(names))
+        if wrong:
+            raise InputError(f"{data.store}: no classes {wrong}; it has {names}")
+        unseen = [name for name in names if name in data.unseen]
+        seen = [name for name in names if name not in data.unseen]
+        seen_labels = [names.index(name) for name in seen]
+        unseen_labels = [names.index(name) for name in unseen]
+    people = np.isin(store.index["subject"], data.train_subjects)
+
+    def part(labels: list[int], rows: np.ndarray, *, train: bool) -> PairedDataset:
+        label_of = {label: i for i, label in enumerate(labels)}
+        chosen = np.flatnonzero(np.isin(store.index["label"], labels) & rows)
+        records = [
+            Record(
+                name=str(store.index["name"][i]),
+                label=label_of[int(store.index["label"][i])],
+                subject=int(store.index["subject"][i]),
+            )
+            for i in chosen
+        ]
+        if not records:
+            raise InputError(
+                f"{data.store}: no clips for labels {labels} and these subjects; it has subjects "
+                f"{sorted(set(store.index['subject'].tolist()))}"
+            )
+        return PairedDataset(records, skeletons=store, feeder=recipe.feeder, train=train, seed=seed)
+
+    everyone = np.ones_like(people)
+    return ZeroShotSets(
+        seen,
+        unseen,
+        part(seen_labels, people, train=True),
+        part(seen_labels, ~people, train=False),
+        part(unseen_labels, everyone, train=False),
+    )
+
+
+def pretrain_encoder(
+    config: SkeletonClipConfig,
+    source: Source,
+    classes: int,
+    train: TrainConfig,
+    folder: Path,
+    *,
+    report: ProgressReport | None = None,
+) -> Hyperformer:
+    """A Hyperformer that classifies the ``classes`` seen classes."""
+    model = Hyperformer(replace(config.encoder, output=classes))
+    fit(ClassifySkeletons(model), source, train, folder, report=report)
+    return model
+
+
+def align(
+    model: SkeletonClip,
+    body: Mapping[str, Tensor] | None,
+    source: Source,
+    names: list[str],
+    train: TrainConfig,
+    folder: Path,
+    *,
+    report: ProgressReport | None = None,
+) -> SkeletonClip:
+    """Align ``model`` with the class names, its encoder started from a pretrained ``body``."""
+    if body is not None:
+        own_head = {k: v for k, v in model.encoder.state_dict().items() if k.startswith("head.")}
+        rest = {k: v for k, v in body.items() if not k.startswith("head.")}
+        load_strictly(model.encoder, {**rest, **own_head}, "pretrained encoder")
+    fit(AlignSkeletons(model, names), source, train, folder, report=report)
+    return model
+
+
+def zero_shot_scores(
+    model: SkeletonClip, source: Source, names: list[str], *, batch_size: int = 64
+) -> Scores:
+    """Similarities of every clip with every class name."""
+    model.eval()
+    return collect_scores(
+        lambda batch: model.logits(batch["skeleton"], names), source, batch_size=batch_size
+    )
+
+
+def load_skeleton_clip(folder: str | Path) -> tuple[SkeletonClip, dict[str, Any]]:
+    """A trained SkeletonCLIP and what it was trained on."""
+    _, plain, state, meta = read_model(folder, KIND)
+    model = SkeletonClip(from_plain(SkeletonClipConfig, plain, str(folder)))
+    load_strictly(model, state, folder)
+    return model.eval(), meta
