@@ -222,7 +222,7 @@ def _make(task: _Task) -> tuple[list[Record], list[dict]]:
 
 def encode(path: Path, frames: np.ndarray) -> None:
     """Write uint8 (T, H, W, 3) RGB as H.264 yuv420p mp4; the same frames give the same bytes."""
-    options = {"preset": "veryfast", "crf": "20", "x264-params": _X264}
+    options = {"preset": "veryfast", "crf": "23", "x264-params": _X264}
     with av.open(str(path), "w", format="mp4", container_options={"fflags": "+bitexact"}) as file:
         stream = file.add_stream("libx264", rate=Fraction(FPS), options=options)
         stream.height, stream.width = frames.shape[1:3]
