@@ -23,7 +23,7 @@ from ski_data.skeleton import FeederConfig
 from ski_data.store import SkeletonStore
 from ski_data.synthetic import make_adl_mini
 from ski_data.video.cache import VideoStore, write_video_store
-from ski_data.video.sampling import test_indices
+from ski_data.video.decode import read_frames
 from ski_data.video.transforms import VideoTransformConfig, train_transform
 from ski_skeleton import pipeline
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
@@ -51,7 +51,16 @@ class Data:
     skeletons: SkeletonStore
     videos: VideoStore
     meta: dict[str, Any]
-    split: dict[str, Any]
+
+    @property
+    def split_name(self) -> str:
+        """Name of the class split."""
+        return self.meta["split"]["name"]
+
+    @property
+    def split_hash(self) -> str:
+        """Hash of the class split."""
+        return self.meta["split"]["hash"]
 
 
 def make_data(recipe: AdlMiniRecipe, folder: Path) -> Data:
@@ -85,14 +94,13 @@ def make_data(recipe: AdlMiniRecipe, folder: Path) -> Data:
         SkeletonStore(folder / "skeletons"),
         VideoStore(folder / "videos"),
         json.loads((data / "meta.json").read_text(encoding="utf-8")),
-        json.loads((data / "split.json").read_text(encoding="utf-8")),
     )
 
 
 def video_transform(recipe: AdlMiniRecipe) -> VideoTransformConfig:
     """Training and test transform; no flips, since the names tell left from right."""
     size = recipe.clip.image
-    return VideoTransformConfig(size=size, short_side=size, flip=0.0, scales=(1.0, 0.9))
+    return VideoTransformConfig(size=size, short_side=size, flip=0.0, gray=0.1, scales=(1.0, 0.9))
 
 
 def dataset(
@@ -124,38 +132,38 @@ def feeder(recipe: AdlMiniRecipe) -> FeederConfig:
 
 
 class CaptionedFrames:
-    """Single stored frames of training clips with one of their captions, drawn per epoch."""
+    """Single frames of training clips with one of their captions, drawn per epoch."""
 
     def __init__(self, recipe: AdlMiniRecipe, data: Data, seed: int) -> None:
-        captions: dict[tuple[str, int], list[str]] = {}
+        captions: dict[str, dict[int, list[str]]] = {}
         lines = (data.folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()
         for line in lines:
             row = json.loads(line)
-            name = Path(row["video"]).stem.removesuffix("_rgb")
-            captions.setdefault((name, row["frame"]), []).append(row["caption"])
-        self.items: list[tuple[str, int, list[str]]] = []
-        for (name, frame), texts in sorted(captions.items()):
-            total = int(data.videos.index["source_frames"][data.videos.row(name)])
-            stored = test_indices(total, recipe.stored_frames).tolist()
-            if frame in stored:
-                self.items.append((name, stored.index(frame), texts))
-        self.videos, self.transform, self.seed = data.videos, video_transform(recipe), seed
-        self.epoch = 0
+            captions.setdefault(row["video"], {}).setdefault(row["frame"], []).append(
+                row["caption"]
+            )
+        frames: list[np.ndarray] = []
+        self.captions: list[list[str]] = []
+        for video, of_frame in sorted(captions.items()):
+            indices = np.array(sorted(of_frame))
+            frames.append(read_frames(data.folder / video, indices, short_side=recipe.clip.image))
+            self.captions += [of_frame[i] for i in indices.tolist()]
+        self.frames = np.concatenate(frames)
+        self.transform, self.seed, self.epoch = video_transform(recipe), seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Draw captions and crops of this epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.captions)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        name, frame, texts = self.items[index]
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        pixels = self.videos.frames(name, np.array([frame]))
+        texts = self.captions[index]
         return {
             "index": index,
-            "video": train_transform(pixels, self.transform, rng),
+            "video": train_transform(self.frames[index : index + 1], self.transform, rng),
             "caption": texts[rng.integers(len(texts))],
         }
 
@@ -313,9 +321,9 @@ def _model_stage(
     model, meta = train(run)
     meta |= {
         "dataset": "adl-mini",
-        "data_hash": data.meta["sha256"],
-        "split": data.split["name"],
-        "split_hash": data.split["hash"],
+        "data_hash": data.meta["data_hash"],
+        "split": data.split_name,
+        "split_hash": data.split_hash,
         "classes_seen": list(data.seen.names),
     }
     write_model(run / "model", kind, config, model.state_dict(), meta)

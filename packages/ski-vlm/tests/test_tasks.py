@@ -30,9 +30,3 @@ def test_equal_captions_are_positives_of_each_other(student, batch):
     assert torch.isfinite(same["loss"])
     swapped = task({"video": video[[1, 0, 2]], "caption": ["sit", "sit", "stand"]})
     torch.testing.assert_close(same["loss"], swapped["loss"])
-
-
-def test_pretraining_trains_the_token_embedding(student, batch):
-    task = ContrastImagesAndTexts(student)
-    task({"video": batch["video"][:, :1], "caption": ["a", "b", "c"]})["loss"].backward()
-    assert student.text.token_embedding.weight.grad.abs().sum() > 0

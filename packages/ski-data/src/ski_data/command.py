@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 import docstring_parser
 from jsonargparse import (
@@ -42,12 +42,34 @@ def run(
     if args == ["--version"]:
         print(f"{prog} {version}")
         return 0
+
+    def work() -> object:
+        parser = build_parser(commands, prog=prog, description=description)
+        parsed = parser.parse_args(args)
+        values = parser.instantiate(parsed)[parsed.command]
+        return _call(commands[parsed.command], values)
+
+    return _guarded(work, prog)
+
+
+def run_one(function: Command, argv: Sequence[str] | None = None, *, prog: str) -> int:
+    """Like :func:`run`, for a program that does one thing."""
+
+    def work() -> object:
+        parser = ArgumentParser(prog=prog, description=_summary(function), allow_abbrev=False)
+        _add_command(parser, function)
+        parsed = parser.parse_args(list(sys.argv[1:] if argv is None else argv))
+        return _call(function, parser.instantiate(parsed))
+
+    return _guarded(work, prog)
+
+
+def _guarded(work: Callable[[], object], prog: str) -> int:
+    """Exit code of ``work``, whose expected errors become one line."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
-        parser = build_parser(commands, prog=prog, description=description)
-        parsed = parser.parse_args(args)
-        result = call(commands[parsed.command], parser, parsed)
+        result = work()
     except SystemExit as leave:  # usage errors of the parser, --help, --print_config
         return leave.code if isinstance(leave.code, int) else 2
     except KeyboardInterrupt:
@@ -71,45 +93,48 @@ def build_parser(commands: Mapping[str, Command], *, prog: str, description: str
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     subcommands = parser.add_subcommands(dest="command")
     for name, function in commands.items():
-        text = docstring_parser.parse(function.__doc__ or "")
-        help_of = {param.arg_name: param.description for param in text.params}
-        summary = text.short_description or ""
-        sub = ArgumentParser(description=summary, allow_abbrev=False)
-        sub.add_argument("--config", action=ActionConfigFile, help="settings from a YAML file")
-        hints = get_type_hints(function)
-        parameters = inspect.signature(function).parameters.values()
-        by_hand = set()
-        for parameter in parameters:
-            kind, text_of = hints[parameter.name], help_of.get(parameter.name)
-            if _is_positional(parameter):
-                many = get_origin(kind) is list
-                sub.add_argument(
-                    parameter.name,
-                    type=get_args(kind)[0] if many else kind,
-                    nargs="+" if many else None,
-                    help=text_of,
-                )
-            elif kind is bool:
-                sub.add_argument(
-                    f"--{parameter.name}",
-                    action=ActionYesNo(no_prefix="no-"),
-                    default=parameter.default,
-                    help=text_of,
-                )
-            else:
-                continue
-            by_hand.add(parameter.name)
-        sub.add_function_arguments(function, as_positional=False, skip=by_hand)
-        subcommands.add_subcommand(name, sub, help=summary)
+        sub = ArgumentParser(description=_summary(function), allow_abbrev=False)
+        _add_command(sub, function)
+        subcommands.add_subcommand(name, sub, help=_summary(function))
     return parser
 
 
-def call(function: Command, parser: ArgumentParser, parsed: Namespace) -> object:
-    """Call a subcommand's function with what was parsed for it."""
-    values = parser.instantiate(parsed)[parsed.command]
-    names = inspect.signature(function).parameters
-    arguments: dict[str, Any] = {name: values[name] for name in names}
-    return function(**arguments)
+def _summary(function: Command) -> str:
+    return docstring_parser.parse(function.__doc__ or "").short_description or ""
+
+
+def _add_command(parser: ArgumentParser, function: Command) -> None:
+    """Add the arguments of ``function`` and ``--config``."""
+    parser.add_argument("--config", action=ActionConfigFile, help="settings from a YAML file")
+    text = docstring_parser.parse(function.__doc__ or "")
+    help_of = {param.arg_name: param.description for param in text.params}
+    hints = get_type_hints(function)
+    by_hand = set()
+    for parameter in inspect.signature(function).parameters.values():
+        kind, text_of = hints[parameter.name], help_of.get(parameter.name)
+        if _is_positional(parameter):
+            many = get_origin(kind) is list
+            parser.add_argument(
+                parameter.name,
+                type=get_args(kind)[0] if many else kind,
+                nargs="+" if many else None,
+                help=text_of,
+            )
+        elif kind is bool:
+            parser.add_argument(
+                f"--{parameter.name}",
+                action=ActionYesNo(no_prefix="no-"),
+                default=parameter.default,
+                help=text_of,
+            )
+        else:
+            continue
+        by_hand.add(parameter.name)
+    parser.add_function_arguments(function, as_positional=False, skip=by_hand)
+
+
+def _call(function: Command, values: Namespace) -> object:
+    return function(**{name: values[name] for name in inspect.signature(function).parameters})
 
 
 def _is_positional(parameter: inspect.Parameter) -> bool:

@@ -17,14 +17,12 @@ LARGEST_SCALE = 100.0
 class ContrastImagesAndTexts(Task):
     """CLIP's symmetric contrastive loss over single frames and their captions.
 
-    The token embedding trains here, and here only: this is the model's pretraining. Pairs of a
-    batch that share the caption are positives of each other.
+    Pairs of a batch that share the caption are positives of each other.
     """
 
     def __init__(self, model: ViFiClip) -> None:
         super().__init__()
         self.model = model
-        model.text.token_embedding.requires_grad_(True)
 
     def losses(self, batch: Batch) -> Losses:
         """``video`` uint8 ``(N, 1, H, W, 3)`` and N ``caption`` strings to ``loss``."""

@@ -130,6 +130,27 @@ def parse_skeleton(data: bytes, path: Path | str) -> RawSkeleton:
     )
 
 
+def read_colour(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the joints are in the colour image.
+
+    Returns:
+        int64 (A,), the frame of each appearance of a body, and float64 (A, 25, 2), pixels x, y.
+
+    Raises:
+        MissingFileError, SkeletonFileError: As :func:`read_skeleton`.
+    """
+    path = Path(path)
+    raw = read_skeleton(path)  # says what is wrong with the file, if anything
+    blocks = _structure(path.read_bytes(), path)[-1]
+    try:
+        fields = np.array(b"".join(blocks).split(), np.float64).reshape(-1, JOINTS, JOINT_FIELDS)
+    except ValueError:
+        raise SkeletonFileError(
+            f"{path}: the colour coordinates of some joint are no numbers; get it again"
+        ) from None
+    return raw.frame, fields[..., 5:7]
+
+
 def write_skeleton(
     path: Path | str,
     joints: np.ndarray,

@@ -25,28 +25,31 @@ VOCABULARY = 49408
 
 @dataclass(frozen=True)
 class ClipSizes:
-    """Sizes of a CLIP with Vision Transformer and QuickGELU, for towers that have no name."""
+    """Sizes of a CLIP that has no name; its image tower is a Vision Transformer or CLIP's ResNet."""
 
     embed: int = 512
     """Width D of the joint space."""
     image: int = 224
     """Side of the square input in pixels."""
     patch: int = 16
-    """Side of a patch in pixels."""
+    """Side of a patch in pixels (Vision Transformer only)."""
     vision_width: int = 768
-    vision_layers: int = 12
+    vision_layers: int | tuple[int, int, int, int] = 12
+    """Blocks of the transformer; four numbers give the stages of a ResNet of that width instead."""
     vision_head: int = 64
-    """Channels of an attention head of the image tower."""
+    """Channels of an attention head of the image tower (of a ResNet: of its attention pool)."""
     text_width: int = 512
     text_layers: int = 12
     text_heads: int = 8
 
     def __post_init__(self) -> None:
         wrong = []
-        if self.image % self.patch:
-            wrong.append(f"image side {self.image} is no multiple of the patch side {self.patch}")
-        if self.vision_width % self.vision_head:
-            wrong.append(f"vision_width {self.vision_width} / vision_head {self.vision_head}")
+        resnet = isinstance(self.vision_layers, tuple)
+        step, width = (32, self.vision_width * 32) if resnet else (self.patch, self.vision_width)
+        if self.image % step:
+            wrong.append(f"image side {self.image} is no multiple of {step}")
+        if width % self.vision_head:
+            wrong.append(f"image tower width {width} / vision_head {self.vision_head}")
         if self.text_width % self.text_heads:
             wrong.append(f"text_width {self.text_width} / text_heads {self.text_heads}")
         if wrong:
