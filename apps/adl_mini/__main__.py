@@ -56,7 +56,7 @@ class Clock:
 def main_job(
     out: str = "runs/adl-mini",
     seeds: int = 1,
-    recipe: str = str(DEFAULT),
+    recipe: str | None = None,
     data_seed: int | None = None,
 ) -> None:
     """Train a skeleton-induced video model on adl-mini and name actions that it never saw.
@@ -64,12 +64,12 @@ def main_job(
     Args:
         out: run folder; a run that is there goes on where it was.
         seeds: distillations with different seeds.
-        recipe: YAML file with every setting.
+        recipe: YAML file with every setting; by default the one beside this program.
         data_seed: another adl-mini than the recipe's.
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
-    settings = read_recipe(recipe, data_seed=data_seed)
+    settings = read_recipe(recipe or DEFAULT, data_seed=data_seed)
     folder = Path(out)
     claim(folder, settings)
     clock = Clock(folder / "times.json")
@@ -117,7 +117,7 @@ def main_job(
 
     def publish(_: str) -> str:
         pages = {"encoder": {0: encoder}, **runs}
-        report.write_report(folder / "report.html", settings, data, rows, cards, pages, clock.times)
+        report.write_report(folder / "report.html", data, rows, cards, pages, clock.times)
         return report.write_markdown(folder / "table.md", rows, cards)
 
     print(clock.run(7, "report", publish))

@@ -72,7 +72,7 @@ def evaluate(
     total = sum(len(by_seed) for by_seed in runs.values())
     for method, by_seed in runs.items():
         start, found = time.monotonic(), []
-        for seed, run in by_seed.items():
+        for run in by_seed.values():
             path = folder / "predictions" / f"{run.name}.npz"
             if not path.exists():
                 save_predictions(predict_all(recipe, data, method, run), path)

@@ -21,7 +21,6 @@ from apps.adl_mini.evaluation import (
     answers,
     difference,
 )
-from apps.adl_mini.recipe import AdlMiniRecipe
 from apps.adl_mini.stages import Data, load_student
 from ski_data.layouts import get_layout
 from ski_data.ntu.skeleton_file import read_colour
@@ -84,7 +83,6 @@ def write_markdown(path: Path, rows: Sequence[Row], cards: Sequence[ResultCard])
 
 def write_report(
     path: Path,
-    recipe: AdlMiniRecipe,
     data: Data,
     rows: Sequence[Row],
     cards: Sequence[ResultCard],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from apps.adl_mini.recipe import AdlMiniRecipe
 from ski_data.classes import ClassSet, read_classes
@@ -36,6 +37,7 @@ from ski_vlm.students import ViFiClip, ViFiClipConfig
 from ski_vlm.tasks import ContrastImagesAndTexts, FineTuneVideo
 
 ENCODER = "hyperformer"
+TOKEN_STD = 0.1
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,10 @@ def pretrain_clip(recipe: AdlMiniRecipe, data: Data, folder: Path, title: str) -
     """Stage 2: a small CLIP learns single frames and captions, in the place of web data."""
 
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
+        torch.manual_seed(recipe.pretrain.seed)
         model = ViFiClip(replace(student_config(recipe), train="both"))
+        # The token embedding never trains: random words must be told apart from the start.
+        torch.nn.init.normal_(model.text.token_embedding.weight, std=TOKEN_STD)
         source = CaptionedFrames(recipe, data, recipe.pretrain.seed)
         _fit(ContrastImagesAndTexts(model), source, recipe.pretrain, run, title)
         return model, {"trained_on": "captions of single frames of seen training clips"}
@@ -228,6 +233,7 @@ def align_skeletons(
     config = skeleton_clip_config(recipe)
 
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
+        torch.manual_seed(recipe.align.seed)
         model = SkeletonClip(config, text=load_student(clip).text)
         _, _, body, _ = read_model(encoder / "model", ENCODER)
         source = dataset(recipe, data, data.train, video=False, skeleton=True, train=True)

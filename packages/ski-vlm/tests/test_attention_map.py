@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from ski_skeleton.text import ClipConfig
 from ski_vlm.attention_map import _block_with_attention, attention_maps
 from ski_vlm.errors import ConfigError
+from ski_vlm.students import ViFiClip, ViFiClipConfig
 
 
 def test_open_block_equals_the_fused_one(student):
@@ -20,6 +24,20 @@ def test_one_map_per_frame(student, batch, names, blocks):
     maps = attention_maps(student, batch["video"][0], names, 1, blocks=blocks)
     assert maps.shape == (4, 2, 2)
     assert maps.dtype == np.float32
+    assert maps.min() == 0
+    assert maps.max() == pytest.approx(1)
+
+
+def test_resnet_towers_have_maps_too(sizes, names):
+    resnet = replace(sizes, image=64, vision_width=4, vision_layers=(1, 1, 1, 1), vision_head=32)
+    config = ViFiClipConfig(clip=ClipConfig(architecture=None, sizes=resnet), frames=2)
+    frames = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    model = ViFiClip(config)
+    for module in model.image.modules():  # the last norm of a block starts at zero
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.weight)
+    maps = attention_maps(model, frames, names, 0)
+    assert maps.shape == (2, 4, 4)
     assert maps.min() == 0
     assert maps.max() == pytest.approx(1)
 

@@ -1,4 +1,4 @@
-"""Skeleton and video data for activity recognition: NTU RGB+D from raw files, your own joints, clips."""
+"""Skeleton and video data for activity recognition: NTU RGB+D, your own joints, clips."""
 
 from importlib.metadata import version
 

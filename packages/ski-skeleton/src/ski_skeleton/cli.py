@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from ski_data import command
 from ski_data.config import from_plain
@@ -65,6 +66,7 @@ def command_line_fit(
                 report=progress.report,
             )
         body = encoder.state_dict()
+    torch.manual_seed(seed)
     with Progress("align with text", total=1) as progress:
         model = pipeline.align(
             SkeletonClip(settings.model),

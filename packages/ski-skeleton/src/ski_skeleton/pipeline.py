@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ski_data.config import from_plain, read_yaml
@@ -148,6 +149,7 @@ def pretrain_encoder(
     report: ProgressReport | None = None,
 ) -> Hyperformer:
     """A Hyperformer that classifies the ``classes`` seen classes."""
+    torch.manual_seed(train.seed)
     model = Hyperformer(replace(config.encoder, output=classes))
     fit(ClassifySkeletons(model), source, train, folder, report=report)
     return model

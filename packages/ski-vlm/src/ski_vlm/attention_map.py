@@ -1,7 +1,9 @@
-"""Where a student looks: gradient-weighted attention relevance of its image tower.
+"""Where a student finds evidence for a class: gradient-weighted relevance of its image tower.
 
-``cam = mean over heads of max(dy/dA * A, 0)``; relevance starts as the identity and grows by
-``R = R + cam R`` over the chosen blocks; the class token's row over the patches is the map.
+Vision Transformers: ``cam = mean over heads of max(dy/dA * A, 0)``; relevance starts as the
+identity and grows by ``R = R + cam R`` over the chosen blocks; the class token's row over the
+patches is the map. CLIP's ResNets have no patches: there the map is ``max(sum over channels of
+dy/dF * F, 0)`` of the third stage's activations F, one value per 16 x 16 pixels.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 
 from ski_vlm.errors import ConfigError
@@ -25,7 +28,7 @@ def attention_maps(
         frames: uint8 ``(T, H, W, 3)`` at the model's input size.
         names: class names; their order gives ``target`` its meaning.
         target: index of the class to explain.
-        blocks: how many of the last blocks to follow; 1 is the released choice.
+        blocks: how many of a transformer's last blocks to follow; 1 is the released choice.
 
     Returns:
         float32 ``(T, h, w)`` in 0..1, scaled over the clip, one value per patch.
@@ -33,14 +36,34 @@ def attention_maps(
     Raises:
         ConfigError: a target or number of blocks out of range.
     """
-    layers = list(model.image.transformer.resblocks)
     if not 0 <= target < len(names):
         raise ConfigError(f"target {target} is not one of {len(names)} classes")
+    model.eval()
+    pixels = model.normalise(frames[None])[0]
+    text = model.encode_classes(names)[target].detach()
+    if isinstance(model.image, ModifiedResNet):
+        maps = _resnet_maps(model.image, pixels, text)
+    else:
+        maps = _transformer_maps(model, pixels, text, blocks)
+    low, high = maps.min(), maps.max()
+    return ((maps - low) / (high - low).clamp(min=1e-12)).numpy().astype(np.float32)
+
+
+def _resnet_maps(tower: ModifiedResNet, pixels: Tensor, text: Tensor) -> Tensor:
+    with torch.enable_grad():
+        x = tower.layer3(tower.layer2(tower.layer1(tower.stem(pixels))))
+        x = x.detach().requires_grad_()
+        pooled = tower.attnpool(tower.layer4(x))
+        score = F.normalize(pooled.mean(0), dim=-1) @ text
+        (gradient,) = torch.autograd.grad(score, x)
+    return (gradient * x).sum(1).clamp(min=0).detach()
+
+
+def _transformer_maps(model: ViFiClip, pixels: Tensor, text: Tensor, blocks: int) -> Tensor:
+    layers = list(model.image.transformer.resblocks)
     if not 1 <= blocks <= len(layers):
         raise ConfigError(f"blocks must be in 1..{len(layers)}, got {blocks}")
-    model.eval()
     with torch.enable_grad():
-        pixels = model.normalise(frames[None])[0]
         x = model.image._embeds(pixels)
         kept: list[Tensor] = []
         for number, layer in enumerate(layers):
@@ -50,18 +73,15 @@ def attention_maps(
                 x, attention = _block_with_attention(layer, x)
                 kept.append(attention)
         pooled = model.image._pool(x)[0] @ model.image.proj
-        video = F.normalize(pooled.mean(0), dim=-1)
-        score = video @ model.encode_classes(names)[target].detach()
+        score = F.normalize(pooled.mean(0), dim=-1) @ text
         gradients = torch.autograd.grad(score, kept)
     tokens = kept[0].shape[-1]
-    relevance = torch.eye(tokens).expand(len(frames), tokens, tokens)
+    relevance = torch.eye(tokens).expand(len(pixels), tokens, tokens)
     for attention, gradient in zip(kept, gradients, strict=True):
         cam = (gradient * attention).detach().clamp(min=0).mean(1)
         relevance = relevance + cam @ relevance
     side = model.image_size // model.image.patch_size[0]
-    maps = relevance[:, 0, 1:].reshape(len(frames), side, side)
-    low, high = maps.min(), maps.max()
-    return ((maps - low) / (high - low).clamp(min=1e-12)).numpy().astype(np.float32)
+    return relevance[:, 0, 1:].reshape(len(pixels), side, side)
 
 
 def _block_with_attention(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ VOCABULARY = 49408
 
 @dataclass(frozen=True)
 class ClipSizes:
-    """Sizes of a CLIP that has no name; its image tower is a Vision Transformer or CLIP's ResNet."""
+    """Sizes of a CLIP without a name; its image tower is a Vision Transformer or CLIP's ResNet."""
 
     embed: int = 512
     """Width D of the joint space."""

@@ -1,0 +1,1 @@
+"""Recipes and programs that reproduce published or own tables; nothing imports them."""

@@ -1,0 +1,1 @@
+"""SkeletonCLIP on real Kinect joints: UI-PRMD."""
