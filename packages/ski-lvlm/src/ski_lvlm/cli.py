@@ -1,5 +1,108 @@
 """Command line of ski-lvlm."""
 
+from __future__ import annotations
 
-def main() -> int:
-    return 0
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ski_data import command
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_lvlm import __version__
+from ski_lvlm.errors import FeatureError
+from ski_lvlm.pooling import TEMPORAL_TOKENS, spatio_temporal_pool
+
+
+def pool(features: str, out: str) -> None:
+    """Turn the patch features of a clip's frames into video tokens.
+
+    Args:
+        features: .npy file of (frames, patches, channels) floats, at most 100 frames.
+        out: .npy file to write, (100 + patches, channels) of the same type.
+    """
+    target = _new(out)
+    values = _read_array(features)
+    try:
+        tokens = spatio_temporal_pool(values)
+    except FeatureError as error:
+        raise FeatureError(f"{features}: {error}") from error
+    if len(values) > TEMPORAL_TOKENS:
+        raise FeatureError(
+            f"{features}: {len(values)} frames, at most {TEMPORAL_TOKENS} are allowed; choose "
+            "them with ski_lvlm.pooling.frame_indices"
+        )
+    if not np.isfinite(values).all():
+        raise FeatureError(f"{features}: holds values that are not finite; extract it again")
+    part = target.with_name(f".{target.name}.part")
+    with part.open("wb") as file:
+        np.save(file, tokens, allow_pickle=False)
+    os.replace(part, target)
+    print(target)
+
+
+def convert(
+    weights: str,
+    out: str,
+    *,
+    to: Literal["ours", "published"] = "ours",
+    drop_embedding: bool = False,
+) -> None:
+    """Convert projectors between the published names and ours.
+
+    Args:
+        weights: published projector file, or one of our model folders with to=published.
+        out: model folder to write, or with to=published a safetensors file.
+        to: direction.
+        drop_embedding: leave out the token embedding that files of a training run also hold.
+    """
+    from ski_lvlm.convert import from_published_file, to_published_state
+    from ski_lvlm.projector import load_projectors, save_projectors
+    from ski_skeleton.weights import read_weights, write_weights
+
+    target = _new(out)
+    if to == "published":
+        projectors, _ = load_projectors(weights)
+        write_weights(target, to_published_state(projectors))
+    else:
+        state = read_weights(weights)
+        projectors = from_published_file(state, weights, drop_embedding=drop_embedding)
+        save_projectors(target, projectors, {"converted_from": "published projector file"})
+    print(target)
+
+
+def _new(out: str) -> Path:
+    target = Path(out)
+    if target.exists():
+        raise ExistingOutputError(f"{target}: already there; choose another name or remove it")
+    if not target.parent.is_dir():
+        raise MissingFileError(f"{target.parent}: no such folder; make it first")
+    return target
+
+
+def _read_array(path: str) -> np.ndarray:
+    if not Path(path).is_file():
+        raise MissingFileError(f"{path}: no such file")
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: not a readable .npy file of plain numbers ({error})") from error
+    if not isinstance(values, np.ndarray):
+        raise InputError(f"{path}: an archive of arrays; wanted one array in a .npy file")
+    return values
+
+
+COMMANDS: dict[str, Callable[..., object]] = {"pool": pool, "convert": convert}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the ``ski-lvlm`` script."""
+    return command.run(
+        COMMANDS,
+        argv,
+        prog="ski-lvlm",
+        version=__version__,
+        description="Prepare video and skeleton tokens for language models, convert projectors.",
+    )
