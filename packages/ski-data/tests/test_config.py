@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ski_data.config import from_plain, read_yaml, to_plain
+from ski_data.errors import InputError, MissingFileError
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+    sizes: tuple[int, ...] = (1, 2)
+    pair: tuple[int, str] = (1, "a")
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    mode: Literal["a", "b"] = "a"
+    limit: int | None = None
+    shape: int | tuple[int, int] = 3
+    inner: Inner = field(default_factory=Inner)
+    names: dict[str, int] = field(default_factory=dict)
+
+
+@given(
+    st.builds(
+        Outer,
+        name=st.text(),
+        mode=st.sampled_from(["a", "b"]),
+        limit=st.none() | st.integers(),
+        shape=st.integers() | st.tuples(st.integers(), st.integers()),
+        inner=st.builds(
+            Inner,
+            rate=st.floats(allow_nan=False),
+            sizes=st.lists(st.integers()).map(tuple),
+            pair=st.tuples(st.integers(), st.text()),
+        ),
+        names=st.dictionaries(st.text(), st.integers()),
+    )
+)
+def test_round_trip(value):
+    assert from_plain(Outer, to_plain(value), "here") == value
+
+
+def test_whole_numbers_are_floats():
+    assert from_plain(Inner, {"rate": 1}, "here").rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("plain", "word"),
+    [
+        ({"name": "x", "mod": "a"}, r"unknown settings \['mod'\]"),
+        ({}, "without a value"),
+        ({"name": 3}, "name: expected str"),
+        ({"name": "x", "mode": "c"}, "not one of"),
+        ({"name": "x", "limit": "many"}, "limit"),
+        ({"name": "x", "limit": True}, "limit"),
+        ({"name": "x", "inner": {"rat": 1}}, "inner: unknown"),
+        ({"name": "x", "inner": {"pair": [1]}}, "expected 2 values"),
+        ({"name": "x", "names": {"a": "b"}}, "names"),
+        ([], "by name"),
+    ],
+)
+def test_what_does_not_fit_is_named(plain, word):
+    with pytest.raises(InputError, match=word):
+        from_plain(Outer, plain, "recipe.yaml")
+
+
+def test_yaml_files(tmp_path):
+    with pytest.raises(MissingFileError, match=r"absent\.yaml"):
+        read_yaml(tmp_path / "absent.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(InputError, match=r"bad\.yaml"):
+        read_yaml(tmp_path / "bad.yaml")
+    (tmp_path / "code.yaml").write_text("!!python/object/apply:os.getcwd []")
+    with pytest.raises(InputError, match=r"code\.yaml"):
+        read_yaml(tmp_path / "code.yaml")
