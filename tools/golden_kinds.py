@@ -188,7 +188,11 @@ def tokenizer(case: Case) -> Result:
 def vificlip_scd(case: Case) -> Result:
     """SKI's phase 2: both logits, losses for every alpha, evaluation and training mode."""
     from ski_skeleton.hyperformer import HEAD_WIDTH
-    from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
+    from ski_skeleton.skeleton_clip import (
+        SkeletonClip,
+        SkeletonClipConfig,
+        official_preset,
+    )
     from ski_skeleton.text import ClipConfig, tokenize
     from ski_skeleton.weights import load_strictly
     from ski_vlm.convert.vificlip import from_ski_phase2, ski_phase2_table
@@ -216,9 +220,7 @@ def vificlip_scd(case: Case) -> Result:
     assert case.state[f"{prefix}l1.vit1.attn.w1"].shape[1] == HEAD_WIDTH
     template, names = c["prompt"], c["class_names"]
     student = ViFiClip(ViFiClipConfig(clip=clip, frames=c["frames"], template=template))
-    teacher = SkeletonClip(
-        SkeletonClipConfig(encoder, clip, "dot", 1.0, train_text=True, template=template)
-    )
+    teacher = SkeletonClip(official_preset(SkeletonClipConfig(encoder, clip, template=template)))
     task = SkeletonDistillation(student, teacher, names, ScdConfig(logits="released"))
     load_strictly(
         task, from_ski_phase2(student, teacher, case.tensors(), str(case.stem)), case.stem
