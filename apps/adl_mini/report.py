@@ -44,7 +44,7 @@ WARNING = (
     "These are numbers of adl-mini, a small generated data set. They are **not comparable** with "
     "the paper's, nor with those of any real data set."
 )
-SHOWN_FRAMES = 4
+SHOWN_FRAMES = 3
 ZOOM = 2
 
 
@@ -164,7 +164,7 @@ def _facts(
             (
                 "What SCD changed there",
                 f"{100 * d.difference:+.1f} points",
-                f"{d.verdict} than ViFi-CLIP, p = {d.p:.3f}",
+                f"against ViFi-CLIP: {d.verdict}, p = {d.p:.3f}",
             ),
             (
                 f"{SKI}, new people",
