@@ -72,7 +72,6 @@ def write_markdown(path: Path, rows: Sequence[Row], cards: Sequence[ResultCard])
         "# Main job on adl-mini",
         WARNING,
         table.markdown(),
-        "\n".join(f"- {note}" for note in table.notes),
         "## What SkeletonCLIP distillation changed",
         "\n".join(f"- {sentence}" for sentence in what_scd_changed(rows)),
     ]

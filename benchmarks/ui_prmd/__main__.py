@@ -71,7 +71,6 @@ def benchmark(data: str, *, text: str, out: str = "runs/ui-prmd", seeds: int = 3
     cards = make_cards(recipe, folder, found, time.monotonic() - start)
     table = accuracy_table(cards)
     print(table.markdown())
-    print("\n".join(table.notes))
     print("\n".join(f"{card.protocol}, {card.notes[0]}" for card in cards))
 
 
