@@ -22,10 +22,10 @@ ONCE = {"epochs": 1, "batch_size": 8}
 def tiny(tmp_path_factory):
     recipe = yaml.safe_load(DEFAULT.read_text())
     recipe["data"] = {"seed": 0, "subjects": 2, "repetitions": 1, "cameras": 2, "frames_max": 24}
-    recipe["clip"] |= {"vision_width": 4, "embed": 16, "text_width": 16, "text_layers": 1}
-    recipe["clip"] |= {"vision_head": 32, "text_heads": 1}
+    recipe["clip"] |= {"image": 32, "timm": "lcnet_035", "embed": 16}
+    recipe["clip"] |= {"text_width": 16, "text_heads": 1}
     recipe["encoder"] |= {"heads": 1, "strides": [2], "output": 16}
-    recipe |= {"frames": 2, "window": 8, "stored_frames": 4}
+    recipe |= {"frames": 2, "train_frames": 2, "window": 8, "stored_frames": 4, "short_side": 36}
     for stage in ("pretrain", "finetune", "classify", "align", "distil"):
         recipe[stage] |= ONCE
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"

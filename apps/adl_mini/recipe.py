@@ -22,8 +22,12 @@ class AdlMiniRecipe:
     data: AdlMiniConfig = field(default_factory=AdlMiniConfig)
     stored_frames: int = 16
     """Frames of each clip that are decoded once and kept."""
+    short_side: int = 112
+    """Shorter side of stored frames in pixels; the image tower sees a crop."""
     frames: int = 8
-    """Frames that a student sees."""
+    """Frames that a student sees at test."""
+    train_frames: int = 4
+    """Frames that a student sees in training."""
     window: int = 32
     """Time steps that the skeleton encoder sees."""
     clip: ClipSizes = field(default_factory=ClipSizes)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ski_data.progress import Progress
 from ski_data.skeleton import FeederConfig
 from ski_data.store import SkeletonStore
 from ski_data.synthetic import make_adl_mini
+from ski_data.synthetic.captions import phrases
 from ski_data.video.cache import VideoStore, write_video_store
 from ski_data.video.decode import read_frames
 from ski_data.video.transforms import VideoTransformConfig, train_transform
@@ -30,6 +32,7 @@ from ski_skeleton import pipeline
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text import ClipConfig
 from ski_skeleton.train import Task, TrainConfig, fit, read_model, write_model
+from ski_skeleton.train.task import Batch
 from ski_skeleton.weights import load_strictly
 from ski_vlm.distill import SkeletonDistillation
 from ski_vlm.predict import KIND as STUDENT
@@ -82,7 +85,7 @@ def make_data(recipe: AdlMiniRecipe, folder: Path) -> Data:
         write_video_store(
             folder / "videos",
             records,
-            short_side=recipe.clip.image,
+            short_side=recipe.short_side,
             max_frames=recipe.stored_frames,
             workers=os.cpu_count() or 1,
         )
@@ -101,8 +104,13 @@ def make_data(recipe: AdlMiniRecipe, folder: Path) -> Data:
 
 def video_transform(recipe: AdlMiniRecipe) -> VideoTransformConfig:
     """Training and test transform; no flips, since the names tell left from right."""
-    size = recipe.clip.image
-    return VideoTransformConfig(size=size, short_side=size, flip=0.0, gray=0.1, scales=(1.0, 0.9))
+    return VideoTransformConfig(
+        size=recipe.clip.image,
+        short_side=recipe.short_side,
+        flip=0.0,
+        gray=0.1,
+        scales=(1.0, 0.928, 0.857),
+    )
 
 
 def dataset(
@@ -120,7 +128,7 @@ def dataset(
         records,
         skeletons=data.skeletons if skeleton else None,
         videos=data.videos if video else None,
-        frames=recipe.frames,
+        frames=recipe.train_frames if train else recipe.frames,
         video=video_transform(recipe) if video else None,
         feeder=feeder(recipe) if skeleton else None,
         train=train,
@@ -134,27 +142,28 @@ def feeder(recipe: AdlMiniRecipe) -> FeederConfig:
 
 
 class CaptionedFrames:
-    """Single frames of training clips with one of their captions, drawn per epoch."""
+    """Single frames of training clips with their captions and all that is true of them."""
 
     def __init__(self, recipe: AdlMiniRecipe, data: Data, seed: int) -> None:
-        captions: dict[str, dict[int, list[str]]] = {}
-        lines = (data.folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            row = json.loads(line)
-            captions.setdefault(row["video"], {}).setdefault(row["frame"], []).append(
-                row["caption"]
-            )
-        frames: list[np.ndarray] = []
-        self.captions: list[list[str]] = []
-        for video, of_frame in sorted(captions.items()):
-            indices = np.array(sorted(of_frame))
-            frames.append(read_frames(data.folder / video, indices, short_side=recipe.clip.image))
-            self.captions += [of_frame[i] for i in indices.tolist()]
-        self.frames = np.concatenate(frames)
+        text = (data.folder / "captions.jsonl").read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in text.splitlines()]
+        rows.sort(key=lambda row: (row["video"], row["frame"]))
+        self.frames = np.concatenate(
+            [
+                read_frames(
+                    data.folder / video,
+                    np.array([row["frame"] for row in of_video]),
+                    short_side=recipe.short_side,
+                )
+                for video, of_video in itertools.groupby(rows, key=lambda row: row["video"])
+            ]
+        )
+        self.captions: list[list[str]] = [row["captions"] for row in rows]
+        self.phrases: list[frozenset[str]] = [frozenset(row["phrases"]) for row in rows]
         self.transform, self.seed, self.epoch = video_transform(recipe), seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw captions and crops of this epoch."""
+        """Draw the crops and colours of this epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -162,12 +171,18 @@ class CaptionedFrames:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        texts = self.captions[index]
         return {
             "index": index,
             "video": train_transform(self.frames[index : index + 1], self.transform, rng),
-            "caption": texts[rng.integers(len(texts))],
+            "captions": self.captions[index],
+            "phrases": self.phrases[index],
         }
+
+
+def true_captions(batch: Batch, captions: Sequence[str]) -> torch.Tensor:
+    """Which captions hold for which frames of a batch, bool ``(frames, captions)``."""
+    said = [frozenset(phrases(caption)) for caption in captions]
+    return torch.tensor([[part <= true for part in said] for true in batch["phrases"]])
 
 
 def student_config(recipe: AdlMiniRecipe) -> ViFiClipConfig:
@@ -175,7 +190,7 @@ def student_config(recipe: AdlMiniRecipe) -> ViFiClipConfig:
     return ViFiClipConfig(
         clip=ClipConfig(architecture=None, sizes=recipe.clip),
         frames=recipe.frames,
-        short_side=recipe.clip.image,
+        short_side=recipe.short_side,
         train=recipe.train_towers,  # type: ignore[arg-type]
     )
 
@@ -186,10 +201,14 @@ def pretrain_clip(recipe: AdlMiniRecipe, data: Data, folder: Path, title: str) -
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
         torch.manual_seed(recipe.pretrain.seed)
         model = ViFiClip(replace(student_config(recipe), train="both"))
-        # The token embedding never trains: random words must be told apart from the start.
+        # Random words through a random transformer: a text is near the sum of its words, and what
+        # trains on top cannot take "wave" for "wave with the left hand" because it saw no other.
         torch.nn.init.normal_(model.text.token_embedding.weight, std=TOKEN_STD)
+        model.text.transformer.requires_grad_(False)
+        model.text.positional_embedding.requires_grad_(False)
         source = CaptionedFrames(recipe, data, recipe.pretrain.seed)
-        _fit(ContrastImagesAndTexts(model), source, recipe.pretrain, run, title)
+        task = ContrastImagesAndTexts(model, true_captions)
+        _fit(task, source, recipe.pretrain, run, title)
         return model, {"trained_on": "captions of single frames of seen training clips"}
 
     return _model_stage(folder / "clip", STUDENT, student_config(recipe), train, data)

@@ -100,7 +100,8 @@ def test_captions_are_of_training_clips_of_seen_classes(folder):
     train = {f"videos/{r.video.name}" for r in read_manifest(folder / "train_seen.csv")}
     lines = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
     assert {line["video"] for line in lines} == train
-    assert all(not names_unseen(line["caption"]) for line in lines)
+    assert all(line["captions"] and line["phrases"] for line in lines)
+    assert not any(names_unseen(text) for line in lines for text in line["captions"])
     assert all(0 <= line["frame"] < TINY.frames_max for line in lines)
 
 

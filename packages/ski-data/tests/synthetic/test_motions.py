@@ -50,7 +50,7 @@ def test_places_are_reached(seed):
 
 
 def test_left_is_on_the_right_of_the_image_and_x_grows_to_the_sensors_left():
-    body, clip = acted("squat", 0)
+    body, clip = acted("sit down", 0)
     for number in (1, 2, 3):
         camera = place(number, 1, 112, body.height, np.random.default_rng(0))
         joints = camera.view(clip.figure.joints)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -52,6 +54,13 @@ def test_cache_is_dropped_when_weights_change(clip):
     tower.load_state_dict(state)
     assert not torch.allclose(before, tower.encode_text(["sit"]))
     assert tower.double().encode_text(["sit"]).dtype == torch.float64
+
+
+def test_timm_image_tower():
+    model = build_clip(ClipConfig(architecture=None, sizes=replace(SIZES, timm="lcnet_035")))
+    assert model.encode_image(torch.randn(2, 3, 32, 32)).shape == (2, 32)
+    with pytest.raises(ConfigError, match="timm has no model 'lcnet'"):
+        replace(SIZES, timm="lcnet")
 
 
 def test_token_embedding_never_trains(clip):

@@ -2,8 +2,9 @@
 
 Vision Transformers: ``cam = mean over heads of max(dy/dA * A, 0)``; relevance starts as the
 identity and grows by ``R = R + cam R`` over the chosen blocks; the class token's row over the
-patches is the map. CLIP's ResNets have no patches: there the map is ``max(sum over channels of
-dy/dF * F, 0)`` of the third stage's activations F, one value per 16 x 16 pixels.
+patches is the map. Convolutional towers (CLIP's ResNets, timm's) have no patches: there the map is
+``max(sum over channels of dy/dF * F, 0)`` of the last activations F with one value per 16 x 16
+pixels.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.vificlip import ViFiClip
+
+CELL = 16
+"""Pixels between neighbours of a convolutional tower's map."""
 
 
 def attention_maps(
@@ -31,32 +36,51 @@ def attention_maps(
         blocks: how many of a transformer's last blocks to follow; 1 is the released choice.
 
     Returns:
-        float32 ``(T, h, w)`` in 0..1, scaled over the clip, one value per patch.
+        float32 ``(T, h, w)`` in 0..1, scaled over the clip, one value per patch or place.
 
     Raises:
-        ConfigError: a target or number of blocks out of range.
+        ConfigError: a target or number of blocks out of range, or a timm tower without maps.
     """
     if not 0 <= target < len(names):
         raise ConfigError(f"target {target} is not one of {len(names)} classes")
     model.eval()
     pixels = model.normalise(frames[None])[0]
     text = model.encode_classes(names)[target].detach()
-    if isinstance(model.image, ModifiedResNet):
-        maps = _resnet_maps(model.image, pixels, text)
+    if isinstance(model.image, ModifiedResNet | TimmModel):
+        maps = _convolutional_maps(model.image, pixels, text)
     else:
         maps = _transformer_maps(model, pixels, text, blocks)
     low, high = maps.min(), maps.max()
     return ((maps - low) / (high - low).clamp(min=1e-12)).numpy().astype(np.float32)
 
 
-def _resnet_maps(tower: ModifiedResNet, pixels: Tensor, text: Tensor) -> Tensor:
-    with torch.enable_grad():
-        x = tower.layer3(tower.layer2(tower.layer1(tower.stem(pixels))))
-        x = x.detach().requires_grad_()
-        pooled = tower.attnpool(tower.layer4(x))
-        score = F.normalize(pooled.mean(0), dim=-1) @ text
-        (gradient,) = torch.autograd.grad(score, x)
-    return (gradient * x).sum(1).clamp(min=0).detach()
+def _convolutional_maps(tower: ModifiedResNet | TimmModel, pixels: Tensor, text: Tensor) -> Tensor:
+    kept: list[Tensor] = []
+    layer = _last_fine_layer(tower)
+    hook = layer.register_forward_hook(lambda *call: kept.append(call[2]))
+    try:
+        with torch.enable_grad():
+            pooled = tower(pixels.requires_grad_())
+            score = F.normalize(pooled.mean(0), dim=-1) @ text
+            (gradient,) = torch.autograd.grad(score, kept)
+    finally:
+        hook.remove()
+    return (gradient * kept[0]).sum(1).clamp(min=0).detach()
+
+
+def _last_fine_layer(tower: ModifiedResNet | TimmModel) -> nn.Module:
+    """The last layer whose activations ``(T, C, h, w)`` are at most 16 pixels apart."""
+    if isinstance(tower, ModifiedResNet):
+        return tower.layer3
+    stages = getattr(tower.trunk, "feature_info", [])
+    coarse = max((stage["reduction"] for stage in stages), default=0)
+    if coarse <= CELL:
+        raise ConfigError(
+            f"{type(tower.trunk).__name__} is no convolutional timm tower with a stage of {CELL} "
+            "pixels, the only ones of timm with relevance maps"
+        )
+    fine = [stage["module"] for stage in stages if stage["reduction"] <= CELL]
+    return tower.trunk.get_submodule(fine[-1])
 
 
 def _transformer_maps(model: ViFiClip, pixels: Tensor, text: Tensor, blocks: int) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ski_skeleton.text import tokenize
 from ski_skeleton.train.task import Batch, Losses, Task
@@ -15,28 +17,57 @@ LARGEST_SCALE = 100.0
 
 
 class ContrastImagesAndTexts(Task):
-    """CLIP's symmetric contrastive loss over single frames and their captions.
+    """Contrastive learning of single frames and their captions, where a caption may hold for many.
 
-    Pairs of a batch that share the caption are positives of each other.
+    For frame i and caption k that holds for it, with scaled cosine s: ``-log(e^s_ik / (e^s_ik +
+    sum of e^s_ij over the captions j that do not hold for i))``, averaged over the frame's true
+    captions; the same over frames for each caption; and the mean of both. With one caption per
+    frame that holds for no other frame this is CLIP's loss.
+
+    Args:
+        model: the student whose towers train.
+        holds: which of the captions hold for which frames of a batch, bool ``(N, K)``; by default
+            those that stand with the frame.
     """
 
-    def __init__(self, model: ViFiClip) -> None:
+    def __init__(
+        self,
+        model: ViFiClip,
+        holds: Callable[[Batch, Sequence[str]], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
+        self.holds = said_of_frame if holds is None else holds
 
     def losses(self, batch: Batch) -> Losses:
-        """``video`` uint8 ``(N, 1, H, W, 3)`` and N ``caption`` strings to ``loss``."""
+        """``video`` uint8 ``(N, 1, H, W, 3)`` and N lists ``captions`` to ``loss``."""
+        captions = list(dict.fromkeys(caption for said in batch["captions"] for caption in said))
         image = self.model.encode_video(self.model.normalise(batch["video"]))
-        tokens = tokenize(batch["caption"], truncate=True).to(image.device)
+        tokens = tokenize(captions, truncate=True).to(image.device)
         text = F.normalize(self.model.text.encode_tokens(tokens), dim=-1)
-        scale = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE)
-        logits = scale * image @ text.T
-        same = (tokens[:, None] == tokens[None]).all(-1).float()
-        targets = same / same.sum(-1, keepdim=True)
-        rows = -(targets * F.log_softmax(logits, -1)).sum(-1).mean()
-        columns = -(targets * F.log_softmax(logits.T, -1)).sum(-1).mean()
-        hits = same.gather(1, logits.argmax(-1, keepdim=True)).mean()
-        return {"loss": (rows + columns) / 2, "accuracy": hits}
+        logits = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE) * image @ text.T
+        holds = self.holds(batch, captions).to(image.device)
+        loss = (contrast(logits, holds) + contrast(logits.T, holds.T)) / 2
+        hits = holds.gather(1, logits.argmax(-1, keepdim=True)).float().mean()
+        return {"loss": loss, "accuracy": hits}
+
+
+def said_of_frame(batch: Batch, captions: Sequence[str]) -> Tensor:
+    """Which captions stand with which frames, bool ``(N, K)``."""
+    return torch.tensor([[caption in said for caption in captions] for said in batch["captions"]])
+
+
+def contrast(logits: Tensor, holds: Tensor) -> Tensor:
+    """Mean loss of rows, each true entry against the row's false ones.
+
+    Args:
+        logits: ``(N, K)``.
+        holds: bool ``(N, K)``, at least one true entry in each row.
+    """
+    false = logits.masked_fill(holds, -torch.inf)
+    rivals = torch.logsumexp(false, -1, keepdim=True).clamp(min=torch.finfo(logits.dtype).min)
+    each = F.softplus(rivals - logits) * holds
+    return (each.sum(-1) / holds.sum(-1)).mean()
 
 
 class FineTuneVideo(Task):

@@ -35,13 +35,11 @@ _VERBS: dict[str, tuple[str, ...]] = {
     "phone": ("talk", "talk on phone", "talk with phone in {side} hand", "talk on the phone"),
     "brush": ("brush teeth", "brush", "brush with {side} hand", "brush the teeth"),
     "touch_knee": ("touch knee", "touch {side} knee", "touch the knee with hand"),
-    "punch": ("punch", "punch with hand", "{side} hand punch"),
     "clap": ("clap", "clap with both hands", "both hands clap"),
     "kick": ("kick", "kick with foot", "{side} foot kick"),
     "raise_foot": ("raise foot", "raise {side} knee", "raise", "raise up {side} foot"),
     "sit": ("sit", "is down", "sit in place"),
     "walk": ("walk", "walk with left foot and right foot", "walk in the place"),
-    "squat": ("squat", "squat down", "squat in place"),
 }
 
 
@@ -56,9 +54,15 @@ def names_unseen(caption: str) -> bool:
     return any(f" {action.name} " in text for action in UNSEEN)
 
 
+def _limbs(action: Action) -> str:
+    """The acting limbs: left hand, right foot, both hands, ..."""
+    if action.side == "both":
+        return "both hands"
+    return f"{action.side} {'foot' if action.motion in ('kick', 'raise_foot') else 'hand'}"
+
+
 def _verbs(action: Action) -> tuple[str, ...]:
-    foot = action.motion in ("kick", "raise_foot")
-    limb = "foot" if foot else "hand"
+    limb = "foot" if action.motion in ("kick", "raise_foot") else "hand"
     both = action.side == "both"
     fill = {"side": "both" if both else action.side, "limb": "hands" if both else limb}
     limbs = "both hands" if both else limb
@@ -94,12 +98,14 @@ def facts(
         height: The person's height in metres.
 
     Returns:
-        What is done comes first while the action is under way; then where hands and feet are and
-        what they hold.
+        What is done, and with which limbs, comes first while the action is under way; then where
+        hands and feet are and what they hold.
     """
     joints = performance.figure.joints[frame]
     active = performance.active[frame]
     result: list[tuple[str, ...]] = [_verbs(action)] if active > 0.6 else []
+    if action.sides and active > 0.6:
+        result.append((_limbs(action), f"with {_limbs(action)}"))
     places = {side: _hand(joints, side, height) for side in SIDES}
     left, right = places["left"], places["right"]
     if left is not None and left == right:
@@ -136,19 +142,31 @@ def frame_captions(
     height: float,
     count: int,
     rng: np.random.Generator,
-) -> list[str]:
-    """Up to ``count`` different captions of one frame; the class name first while it is acted."""
+) -> tuple[list[str], list[str]]:
+    """What may be said about one frame.
+
+    Returns:
+        Up to ``count`` different captions, the class name first while it is acted; and every
+        phrase that is true of the frame. A caption is one phrase or several, joined by "and" or
+        commas (:func:`phrases`).
+    """
     known = facts(action, performance, frame, height)
     result = [action.name] if performance.active[frame] > 0.7 else []
+    true = result + [phrase for fact in known for phrase in fact if not names_unseen(phrase)]
     for _ in range(4 * count if known else 0):
         if len(result) >= count:
             break
         chosen = rng.permutation(len(known))[: rng.choice((1, 2, 3), p=(0.35, 0.4, 0.25))]
-        phrases = [known[i][rng.integers(len(known[i]))] for i in chosen]
-        caption = (" and ", ", ")[rng.integers(2)].join(phrases)
+        parts = [known[i][rng.integers(len(known[i]))] for i in chosen]
+        caption = (" and ", ", ")[rng.integers(2)].join(parts)
         if caption not in result and not names_unseen(caption):
             result.append(caption)
-    return result
+    return result, sorted({part for phrase in true for part in phrases(phrase)})
+
+
+def phrases(caption: str) -> list[str]:
+    """The statements that a caption joins."""
+    return re.split(r" and |, ", caption)
 
 
 def vocabulary() -> frozenset[str]:

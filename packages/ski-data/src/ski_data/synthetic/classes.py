@@ -43,15 +43,15 @@ SEEN: tuple[Action, ...] = (
     Action("talk on phone with left hand", "phone", "left", "phone"),
     Action("talk on phone with right hand", "phone", "right", "phone"),
     Action("brush teeth with left hand", "brush", "left", "brush"),
+    Action("brush teeth with right hand", "brush", "right", "brush"),
     Action("touch knee with left hand", "touch_knee", "left"),
     Action("touch knee with right hand", "touch_knee", "right"),
-    Action("punch with right hand", "punch", "right"),
     Action("clap hands", "clap", "both"),
     Action("kick with left foot", "kick", "left"),
+    Action("raise left foot", "raise_foot", "left"),
     Action("raise right foot", "raise_foot", "right"),
     Action("sit down", "sit", "none", "chair"),
     Action("walk in place", "walk"),
-    Action("squat", "squat"),
 )
 
 UNSEEN: tuple[Action, ...] = (

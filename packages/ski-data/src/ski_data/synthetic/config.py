@@ -12,7 +12,7 @@ from ski_data.synthetic.camera import ANGLES
 from ski_data.synthetic.classes import ACTIONS
 
 NAME = "adl-mini"
-GENERATOR = 1
+GENERATOR = 2
 """Raised whenever the same configuration gives other data."""
 LICENCE = "CC0-1.0 OR Apache-2.0"
 SAMPLE_RULE = (
@@ -39,7 +39,7 @@ class AdlMiniConfig:
     """
 
     seed: int = 0
-    subjects: int = 8
+    subjects: int = 10
     repetitions: int = 2
     cameras: int = 3
     frames_min: int = 24

@@ -211,12 +211,12 @@ def _make(task: _Task) -> tuple[list[Record], list[dict]]:
             parts = np.array_split(np.arange(frames), config.caption_frames or 1)
             for part in parts[: config.caption_frames]:
                 frame = int(text.choice(part))
-                captions += [
-                    {"video": video, "frame": frame, "caption": caption}
-                    for caption in frame_captions(
-                        action, performance, frame, body.height, config.captions_per_frame, text
-                    )
-                ]
+                said, true = frame_captions(
+                    action, performance, frame, body.height, config.captions_per_frame, text
+                )
+                if said:
+                    row = {"video": video, "frame": frame, "captions": said, "phrases": true}
+                    captions.append(row)
     return records, captions
 
 
@@ -297,7 +297,8 @@ def _write_lists(
         "counts": {
             "files": len(files),
             "clips": len(records),
-            "captions": len(captions),
+            "captioned_frames": len(captions),
+            "captions": sum(len(row["captions"]) for row in captions),
             **{name: len(rows) for name, rows in manifests.items()},
         },
     }
@@ -332,7 +333,8 @@ Numbers measured on it say nothing about recordings of people.
   seen; `meta.json` says which subjects are for training.
 - `train_seen.csv`, `test_seen.csv`, `test_unseen.csv`: video, skeleton, label in the class file.
 - `manifest.jsonl`: full records, label over all {len(ACTIONS)} classes.
-- `captions.jsonl`: captions of single training frames, seen classes only.
+- `captions.jsonl`: captions of single training frames, seen classes only, and every phrase that is
+  true of the frame.
 - `meta.json`: configuration, versions, counts, hash of the data.
 
 The data was generated, shows no person, and may be used under CC0 1.0 or, at your choice, under

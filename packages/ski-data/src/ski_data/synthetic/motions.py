@@ -253,23 +253,6 @@ def _pick_up(s: Scene) -> None:
     )
 
 
-def _punch(s: Scene) -> None:
-    (side,) = s.action.sides
-    other = SIDES[1 - SIDES.index(side)]
-    fist = kinematics.bent_arm(s.toward(other, 0.3, -1, 0.25), s.toward(other, -0.25, 0.75, 0.7))
-    s.arm(other, fist)
-    back = kinematics.bent_arm(s.toward(side, 0.55, -0.8, -0.35), s.toward(side, -0.2, 0.5, 0.9))
-    s.arm(side, back)
-    hit = smooth(0.85 + 1.4 * s.wobble(1.0)) * s.active
-    front = s.toward(side, -0.1, 0.06 + 0.5 * s.style.lift, 1.0)
-    s.arm(side, kinematics.straight_arm(front, 0.12), hit)
-    s.pose.spine[:, 1] += SIGN[other] * -0.45 * s.style.amplitude * (hit - 0.3 * s.active)
-    s.pose.head[:, 1] -= SIGN[other] * -0.45 * s.style.amplitude * (hit - 0.3 * s.active)
-    s.pose.ankles[other][:, 2] += 0.12
-    s.pose.ankles[side][:, 2] -= 0.1
-    s.pose.root[:, 1] -= 0.03
-
-
 def _clap(s: Scene) -> None:
     gap = 0.03 + 0.15 * s.style.amplitude * (1 + s.wobble(1.9))
     height = -0.14 + s.style.lift + 0.03 * s.rng.standard_normal()
@@ -357,20 +340,6 @@ def _walk(s: Scene) -> None:
     s.pose.root[:, 1] += 0.012 * np.cos(2 * phase) * s.active - 0.012
 
 
-def _squat(s: Scene) -> None:
-    depth = s.rng.uniform(0.3, 0.4) * s.body.height / 1.72 * s.style.amplitude
-    down = s.active * (0.9 + 0.1 * s.wobble(0.7))
-    s.pose.root[:, 1] -= depth * down
-    s.pose.root[:, 2] -= 0.16 * down
-    s.pose.pelvis[:, 0] += 0.35 * down
-    s.pose.spine[:, 0] += 0.2 * down
-    s.pose.head[:, 0] -= 0.3 * down
-    for side in SIDES:
-        s.pose.ankles[side][:, 0] += SIGN[side] * 0.06
-        front = s.toward(side, -0.05, 0.35 + s.style.lift, 1.0)
-        s.arm(side, kinematics.straight_arm(front, 0.2), down)
-
-
 MOTIONS: dict[str, Callable[[Scene], None]] = {
     "wave": _wave,
     "raise_hand": _raise_hand,
@@ -380,13 +349,11 @@ MOTIONS: dict[str, Callable[[Scene], None]] = {
     "phone": _phone,
     "brush": _brush,
     "touch_knee": _touch_knee,
-    "punch": _punch,
     "clap": _clap,
     "kick": _kick,
     "raise_foot": _raise_foot,
     "sit": _sit,
     "walk": _walk,
-    "squat": _squat,
 }
 
 

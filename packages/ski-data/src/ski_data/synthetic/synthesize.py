@@ -27,7 +27,7 @@ def synthesize(
     Args:
         out: Folder to make.
         seed: The same seed gives the same data.
-        subjects: Performers; three of eight are test subjects.
+        subjects: Performers; the last three of eight, rounded, are test subjects.
         repetitions: How often each of them acts each class.
         cameras: Views, 1 to 3.
         size: Width and height of the videos in pixels, even.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import open_clip
+import timm
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
@@ -25,35 +26,38 @@ VOCABULARY = 49408
 
 @dataclass(frozen=True)
 class ClipSizes:
-    """Sizes of a CLIP without a name; its image tower is a Vision Transformer or CLIP's ResNet."""
+    """Sizes of a CLIP without a name; its image tower is a Vision Transformer or a timm model."""
 
     embed: int = 512
     """Width D of the joint space."""
     image: int = 224
     """Side of the square input in pixels."""
+    timm: str | None = None
+    """A timm image tower (``mobilenetv3_small_050``) in place of the transformer of these sizes:"""
     patch: int = 16
-    """Side of a patch in pixels (Vision Transformer only)."""
+    """Side of a patch in pixels."""
     vision_width: int = 768
-    vision_layers: int | tuple[int, int, int, int] = 12
-    """Blocks of the transformer; four numbers give the stages of a ResNet of that width instead."""
+    vision_layers: int = 12
     vision_head: int = 64
-    """Channels of an attention head of the image tower (of a ResNet: of its attention pool)."""
+    """Channels of an attention head of the image tower."""
     text_width: int = 512
     text_layers: int = 12
     text_heads: int = 8
 
     def __post_init__(self) -> None:
         wrong = []
-        resnet = isinstance(self.vision_layers, tuple)
-        step, width = (32, self.vision_width * 32) if resnet else (self.patch, self.vision_width)
-        if self.image % step:
-            wrong.append(f"image side {self.image} is no multiple of {step}")
-        if width % self.vision_head:
-            wrong.append(f"image tower width {width} / vision_head {self.vision_head}")
+        if self.timm is None and self.image % self.patch:
+            wrong.append(f"image side {self.image} is no multiple of patch {self.patch}")
+        if self.timm is None and self.vision_width % self.vision_head:
+            wrong.append(f"vision_width {self.vision_width} / vision_head {self.vision_head}")
         if self.text_width % self.text_heads:
             wrong.append(f"text_width {self.text_width} / text_heads {self.text_heads}")
         if wrong:
             raise ConfigError("CLIP sizes do not divide: " + "; ".join(wrong))
+        if self.timm is not None and not timm.is_model(self.timm):
+            raise ConfigError(
+                f"timm has no model {self.timm!r}; names are listed by timm.list_models()"
+            )
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def build_clip(config: ClipConfig) -> CLIP:
                 head_width=s.vision_head,
                 patch_size=s.patch,
                 image_size=s.image,
+                timm_model_name=s.timm,
+                timm_proj="",  # the model's own head projects; open_clip's misjudges MobileNets
             ),
             CLIPTextCfg(width=s.text_width, heads=s.text_heads, layers=s.text_layers),
             quick_gelu=True,

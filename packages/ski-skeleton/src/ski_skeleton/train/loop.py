@@ -81,6 +81,7 @@ def fit(
         DivergedError: a loss that is not finite; names the step and the batch.
     """
     folder = Path(folder)
+    logging.getLogger("DeepSpeed").addFilter(_is_error)
     accelerator = Accelerator(mixed_precision=config.precision)
     ranks = accelerator.num_processes
     micro = config.batch_size // config.accumulation
@@ -192,6 +193,11 @@ class _History:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         return means
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    """accelerate imports DeepSpeed where it is installed, which remarks that there is no GPU."""
+    return record.levelno >= logging.ERROR
 
 
 def _claim(folder: Path, task: Task, config: TrainConfig) -> None:
