@@ -53,7 +53,7 @@ class RawSkeleton:
         frames: Number of frames in the file, those without a body included.
         frame: (A,) int64, the file's frame (from 0) of each appearance, not descending.
         body_id: (A,) int64, the tracker's id; ids exceed 2**53 and must not pass through floats.
-        joints: (A, 25, 3) float32, metres, camera frame (x right of the sensor, y up, z away).
+        joints: (A, 25, 3) float32, metres, camera frame (x to the sensor's left, y up, z away).
         tracking: (A, 25) int8, 0 not tracked, 1 inferred, 2 tracked.
     """
 
