@@ -1,0 +1,200 @@
+"""Questions and answers about videos, the training pairs of a video language model.
+
+Read are the three forms in which such pairs are published, and our own JSON lines:
+
+- conversations: ``[{"id", "video", "pose"?, "conversations": [{"from": "human", "value"},
+  {"from": "gpt", "value"}, ...]}]``, with placeholders (``<video>``) in what the human says;
+- flat: ``[{"video_id", "q", "a"}]`` or ``[{"video_name", "Q", "A"}]``;
+- grouped: ``[[{"Q", "A"}, ..., {"id"}], ...]``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+
+PLACEHOLDERS = ("<video>", "<pose>", "<object>")
+"""Stand-ins for tokens in published conversations; where tokens go is the model's business."""
+_PLACEHOLDER = re.compile("|".join(map(re.escape, PLACEHOLDERS)))
+_FLAT = (("video_id", "q", "a"), ("video_name", "Q", "A"))
+
+
+class InstructionError(InputError):
+    """Pairs that cannot be used, with the file and the item."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One question about a video, with its answer.
+
+    Attributes:
+        id: Unique in a file.
+        video: Name of the clip, without folder and ending.
+        question: Without placeholders.
+        answer: What the model should say.
+        skeleton: Name of the clip's skeleton features, if they are named.
+    """
+
+    id: str
+    video: str
+    question: str
+    answer: str
+    skeleton: str | None = None
+
+
+def read_instructions(path: Path | str) -> list[Instruction]:
+    """Read pairs from ``.json`` (published forms) or ``.jsonl`` (ours).
+
+    Raises:
+        MissingFileError: There is no such file.
+        InstructionError: Not JSON, an item of no known form, an empty question or answer, speakers
+            out of turn, the same id twice; the text names file and item.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file")
+    pairs: list[Instruction] = []
+    places: dict[str, str] = {}
+    for place, item in _items(path):
+        for pair in _pairs(item, f"{path}, {place}"):
+            if pair.id in places:
+                raise InstructionError(
+                    f"{path}, {place}: id {pair.id!r} stands already in {places[pair.id]}"
+                )
+            places[pair.id] = place
+            pairs.append(pair)
+    if not pairs:
+        raise InstructionError(f"{path}: no pairs")
+    return pairs
+
+
+def write_instructions(path: Path | str, pairs: Iterable[Instruction]) -> None:
+    """Write pairs as JSON lines.
+
+    Raises:
+        ExistingOutputError: The file is there already.
+    """
+    path = Path(path)
+    if path.exists():
+        raise ExistingOutputError(f"{path} is there already; name another file or remove it")
+    rows = [{k: v for k, v in asdict(pair).items() if v is not None} for pair in pairs]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(partial, path)
+
+
+def missing_videos(pairs: Iterable[Instruction], videos: Iterable[str]) -> list[str]:
+    """Names of clips that pairs speak of and ``videos`` does not hold, in order, once each."""
+    known = set(videos)
+    return [name for name in dict.fromkeys(pair.video for pair in pairs) if name not in known]
+
+
+def _items(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InstructionError(f"{path}: not UTF-8 text ({error.reason})") from error
+    if path.suffix.lower() == ".jsonl":
+        for number, line in enumerate(text.split("\n"), 1):  # a text may hold other line ends
+            if line.strip():
+                yield f"line {number}", _parse(line, f"{path}, line {number}")
+        return
+    rows = _parse(text, str(path))
+    if not isinstance(rows, list):
+        raise InstructionError(f"{path}: a list was expected, found {type(rows).__name__}")
+    for number, row in enumerate(rows, 1):
+        yield f"item {number}", row
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InstructionError(f"{where}: not JSON ({error})") from error
+
+
+def _pairs(item: Any, where: str) -> list[Instruction]:
+    if isinstance(item, list):
+        return _grouped(item, where)
+    if isinstance(item, dict):
+        if "conversations" in item:
+            return _conversation(item, where)
+        if "question" in item:
+            keys = ("id", "video", "question", "answer")
+            id_, video, question, answer = (_string(item, key, where) for key in keys)
+            skeleton = _string(item, "skeleton", where) if "skeleton" in item else None
+            return [Instruction(id_, _clip(video), _question(question, where), answer, skeleton)]
+        for keys in _FLAT:
+            if keys[0] in item:
+                video, question, answer = (_string(item, key, where) for key in keys)
+                name = f"{_clip(video)}_{where.rpartition(' ')[2]}"
+                return [Instruction(name, _clip(video), _question(question, where), answer)]
+    raise InstructionError(
+        f"{where}: of no known form; expected conversations, video_id/q/a, video_name/Q/A, or a "
+        "list of Q/A with an id"
+    )
+
+
+def _grouped(item: Sequence[Any], where: str) -> list[Instruction]:
+    if not all(isinstance(part, dict) for part in item):
+        raise InstructionError(f"{where}: a list of Q/A objects was expected")
+    ids = [part for part in item if set(part) == {"id"}]
+    if len(ids) != 1:
+        raise InstructionError(f"{where}: one object with nothing but the id was expected")
+    video = _clip(_string(ids[0], "id", where))
+    turns = [part for part in item if part is not ids[0]]
+    return [
+        Instruction(
+            f"{video}_{number}",
+            video,
+            _question(_string(part, "Q", where), where),
+            _string(part, "A", where),
+        )
+        for number, part in enumerate(turns)
+    ]
+
+
+def _conversation(item: dict[str, Any], where: str) -> list[Instruction]:
+    id_, video = _string(item, "id", where), _clip(_string(item, "video", where))
+    skeleton = _clip(_string(item, "pose", where)) if "pose" in item else None
+    turns = item["conversations"]
+    if not isinstance(turns, list) or not turns or len(turns) % 2:
+        raise InstructionError(f"{where}: conversations must be pairs of human and gpt")
+    pairs = []
+    for number in range(0, len(turns), 2):
+        asked, said = turns[number : number + 2]
+        for turn, speaker in ((asked, "human"), (said, "gpt")):
+            if not isinstance(turn, dict) or turn.get("from") != speaker:
+                raise InstructionError(f"{where}: human and gpt must speak in turn, human first")
+        question = _question(_string(asked, "value", where), where)
+        name = id_ if len(turns) == 2 else f"{id_}_{number // 2}"
+        pairs.append(Instruction(name, video, question, _string(said, "value", where), skeleton))
+    return pairs
+
+
+def _question(text: str, where: str) -> str:
+    question = _PLACEHOLDER.sub("", text).strip()
+    if not question:
+        raise InstructionError(f"{where}: an empty question")
+    return question
+
+
+def _clip(name: str) -> str:
+    """Name without folder and without the ending of a feature or video file."""
+    name = name.rpartition("/")[2]
+    return re.sub(r"\.(pkl|npy|npz|mp4|avi|mkv)$", "", name)
+
+
+def _string(item: dict[str, Any], key: str, where: str) -> str:
+    value = item.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise InstructionError(f"{where}: {key} must be text, found {value!r:.60}")
+    return value.strip()

@@ -1,0 +1,113 @@
+"""Question-answer pairs in every published form, and what is refused."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ski_data.errors import ExistingOutputError, MissingFileError
+from ski_data.instructions import (
+    Instruction,
+    InstructionError,
+    missing_videos,
+    read_instructions,
+    write_instructions,
+)
+
+
+def read(path, value):
+    path.write_text(json.dumps(value))
+    return read_instructions(path)
+
+
+def turn(asked="What?\n<video><pose>", said="Sits."):
+    return [{"from": "human", "value": asked}, {"from": "gpt", "value": said}]
+
+
+def test_published_forms_mean_the_same(tmp_path):
+    path = tmp_path / "a.json"
+    one = {"id": "x", "video": "S001.pkl", "pose": "S001.npy", "conversations": turn()}
+    assert read(path, [one]) == [Instruction("x", "S001", "What?", "Sits.", "S001")]
+    two = {**one, "conversations": turn() + turn("<video>\nAnd then?", "Stands.")}
+    assert [(p.id, p.question) for p in read(path, [two])] == [
+        ("x_0", "What?"),
+        ("x_1", "And then?"),
+    ]
+    flat = [{"video_id": "S001", "q": "What?", "a": "Sits."}]
+    assert read(path, flat) == [Instruction("S001_1", "S001", "What?", "Sits.")]
+    upper = [{"video_name": "v/S001.mp4", "Q": "What?", "A": "Sits.", "pred": "x"}]
+    assert read(path, upper) == [Instruction("S001_1", "S001", "What?", "Sits.")]
+    grouped = [[{"Q": "What?", "A": "Sits."}, {"Q": "Who?", "A": "He."}, {"id": "S001"}]]
+    assert [(p.id, p.answer) for p in read(path, grouped)] == [
+        ("S001_0", "Sits."),
+        ("S001_1", "He."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "word"),
+    [
+        ({"id": "x", "video": "v", "conversations": turn()[:1]}, "pairs of human and gpt"),
+        ({"id": "x", "video": "v", "conversations": turn()[::-1]}, "human first"),
+        ({"id": "x", "video": "v", "conversations": turn("<video>")}, "empty question"),
+        ({"id": "x", "video": "v", "conversations": turn(said=" ")}, "value must be text"),
+        ({"id": 3, "video": "v", "conversations": turn()}, "id must be text, found 3"),
+        ({"video_id": "v", "q": "What?"}, "a must be text"),
+        ([{"Q": "What?", "A": "Sits."}], "id was expected"),
+        ([3], "Q/A objects"),
+        ({"sentences": "x"}, "no known form"),
+        ("text", "no known form"),
+    ],
+)
+def test_a_wrong_item_is_named(tmp_path, item, word):
+    good = {"video_id": "v", "q": "What?", "a": "Sits."}
+    with pytest.raises(InstructionError, match=rf"a\.json, item 2: .*{word}"):
+        read(tmp_path / "a.json", [good, item])
+
+
+def test_a_wrong_file_is_refused(tmp_path):
+    with pytest.raises(MissingFileError):
+        read_instructions(tmp_path / "none.json")
+    path = tmp_path / "a.json"
+    with pytest.raises(InstructionError, match="no pairs"):
+        read(path, [])
+    with pytest.raises(InstructionError, match="a list was expected"):
+        read(path, {})
+    path.write_text('[{"id": ')
+    with pytest.raises(InstructionError, match="not JSON"):
+        read_instructions(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(InstructionError, match="not JSON"):
+        read_instructions(path)
+    path.write_bytes(b'["\xff"]')
+    with pytest.raises(InstructionError, match="UTF-8"):
+        read_instructions(path)
+    twice = {"id": "x", "video": "v", "conversations": turn()}
+    with pytest.raises(InstructionError, match=r"item 2.*already in item 1"):
+        read(path, [twice, twice])
+
+
+TEXT = (
+    st.text(min_size=1)
+    .map(str.strip)
+    .filter(lambda text: text and not any(p in text for p in ("<video>", "<pose>", "<object>")))
+)
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, st.booleans()), min_size=1, max_size=5))
+def test_what_is_written_is_read(tmp_path_factory, rows):
+    pairs = [
+        Instruction(str(i), f"v{i}", q, a, f"s{i}" if with_skeleton else None)
+        for i, (q, a, with_skeleton) in enumerate(rows)
+    ]
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    write_instructions(path, pairs)
+    assert read_instructions(path) == pairs
+    with pytest.raises(ExistingOutputError):
+        write_instructions(path, pairs)
+
+
+def test_missing_videos_are_listed_once():
+    pairs = [Instruction(str(i), video, "q", "a") for i, video in enumerate("abca")]
+    assert missing_videos(pairs, {"b"}) == ["a", "c"]
