@@ -69,9 +69,7 @@ def benchmark(data: str, *, text: str, out: str = "runs/ui-prmd", seeds: int = 3
         for name, predictions in predict(recipe, run, seed).items():
             found[name].append(predictions)
     cards = make_cards(recipe, folder, found, time.monotonic() - start)
-    table = accuracy_table(cards)
-    print(table.markdown())
-    print("\n".join(f"{card.protocol}, {card.notes[0]}" for card in cards))
+    print(accuracy_table(cards).markdown())
 
 
 def predict(recipe: pipeline.SkeletonRecipe, run: Path, seed: int) -> dict[str, Predictions]:
@@ -133,7 +131,7 @@ def make_cards(
                 config=to_plain(recipe),
                 environment=where,
                 wall_time_s=round(seconds, 1),
-                notes=(f"by seed: {each}", "interval resamples people"),
+                notes=(f"{PROTOCOLS[name]}, by seed: {each}", "intervals resample people"),
             )
         )
     for card in cards:
