@@ -21,6 +21,7 @@ from ski_eval import Predictions, format_interval, save_predictions, score
 from ski_skeleton import __version__, pipeline
 from ski_skeleton.convert.hyperformer import OFFICIAL_HEAD, SKI_HEAD, hyperformer_table
 from ski_skeleton.convert.table import from_published, to_published
+from ski_skeleton.errors import RunError
 from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.skeleton_clip import SkeletonClip
 from ski_skeleton.train import TrainConfig, read_model, write_model
@@ -54,6 +55,9 @@ def command_line_fit(
     def seeded(config: TrainConfig) -> TrainConfig:
         return replace(config, seed=seed)
 
+    torch.manual_seed(seed)
+    model = SkeletonClip(settings.model)  # before the long pretraining: it may not fit together
+    pipeline.claim_run(run, settings)
     body = None
     if settings.classify is not None:
         with Progress("pretrain encoder", total=1) as progress:
@@ -66,10 +70,9 @@ def command_line_fit(
                 report=progress.report,
             )
         body = encoder.state_dict()
-    torch.manual_seed(seed)
     with Progress("align with text", total=1) as progress:
         model = pipeline.align(
-            SkeletonClip(settings.model),
+            model,
             body,
             sets.train,
             sets.seen,
@@ -94,34 +97,42 @@ def evaluate(recipe: str, model: str, *, out: str, json: bool = False) -> None:
         json: print one JSON object per number instead of a table.
     """
     settings = pipeline.read_recipe(recipe)
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; choose another folder")
     trained, meta = pipeline.load_skeleton_clip(model)
     sets = pipeline.open_sets(settings)
-    leaked = sorted(set(meta.get("classes_seen", [])) & set(sets.unseen))
+    if not isinstance(meta.get("classes_seen"), list):
+        raise InputError(f"{model}: does not say which classes trained it; train it again")
+    leaked = sorted(set(meta["classes_seen"]) & set(sets.unseen))
     if leaked:
         raise InputError(
             f"{model}: was trained on {leaked}, which this recipe calls unseen; train it on the "
             "seen classes only"
         )
-    folder = Path(out)
+    found = {}
     for name, source, names in (
         ("unseen-classes", sets.test_unseen, sets.unseen),
         ("unseen-people", sets.test_seen, sets.seen),
     ):
         result = pipeline.zero_shot_scores(trained, source, names)
-        predictions = Predictions(
+        found[folder / f"{name}.npz"] = Predictions(
             names=tuple(record.name for record in source.records),
             labels=result.labels,
             logits=result.logits,
             classes=tuple(names),
         )
-        save_predictions(predictions, folder / name)
+    for path, predictions in found.items():
+        save_predictions(predictions, path)
+    for path, predictions in found.items():
         for row in score(predictions, rng=np.random.default_rng(0)):
             if json:
-                value = {"test": name, "metric": row.metric, "value": row.value, "n": row.n}
+                value = {"test": path.stem, "metric": row.metric, "value": row.value, "n": row.n}
                 print(json_module.dumps(value))
             else:
                 text = format_interval(row.value, row.interval)
-                print(f"{name}  {row.metric}  {text}  ({row.n} clips, {row.n_classes} classes)")
+                size = f"({row.n} clips, {row.n_classes} classes)"
+                print(f"{path.stem}  {row.metric}  {text}  {size}")
 
 
 def convert(
@@ -146,13 +157,18 @@ def convert(
     if target.exists():
         raise ExistingOutputError(f"{target}: already there; choose another name or remove it")
     if to == "published":
+        if target.suffix != ".safetensors":
+            raise InputError(f"{target}: is written as safetensors; give such a name")
         _, plain, state, _ = read_model(weights, "hyperformer")
         built = from_plain(HyperformerConfig, plain, weights)
-        write_weights(target, to_published(hyperformer_table(built, head), state, weights))
+        theirs = to_published(hyperformer_table(built, head), state, weights)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_weights(target, theirs)
     else:
         state = read_weights(weights)
         rows = state.get(f"{head}.weight")
-        built = replace(model, output=None if rows is None else int(rows.shape[0]))
+        classes = None if rows is None or rows.ndim != 2 else int(rows.shape[0])
+        built = replace(model, output=classes)
         ours = from_published(hyperformer_table(built, head), state, weights)
         note = {"classes_seen": None, "converted_from": f"{source} checkpoint"}
         write_model(target, "hyperformer", built, ours, note)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,17 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ski_data.config import from_plain, read_yaml
+from ski_data.config import from_plain, read_yaml, to_plain
 from ski_data.errors import InputError
 from ski_data.manifest import Record
 from ski_data.paired import PairedDataset
 from ski_data.skeleton import FeederConfig
-from ski_data.splits import zero_shot_split
+from ski_data.splits import dataset_classes, zero_shot_split
 from ski_data.store import SkeletonStore
-from ski_skeleton.errors import ConfigError
+from ski_skeleton.errors import ConfigError, RunError
 from ski_skeleton.evaluate import Scores, collect_scores
 from ski_skeleton.hyperformer import Hyperformer
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
+from ski_skeleton.text.clip import without_weights
 from ski_skeleton.train.data import Source
 from ski_skeleton.train.loop import ProgressReport, TrainConfig, fit
 from ski_skeleton.train.model_folder import read_model
@@ -68,9 +71,37 @@ def read_recipe(path: str | Path) -> SkeletonRecipe:
     """A recipe from YAML.
 
     Raises:
-        MissingFileError, InputError, ConfigError: no such file, or settings that cannot be.
+        MissingFileError, InputError, ConfigError: no such file, or settings that cannot be; the
+            text is one line and names the file.
     """
-    return from_plain(SkeletonRecipe, read_yaml(path), str(path))
+    try:
+        return from_plain(SkeletonRecipe, read_yaml(path), str(path))
+    except (InputError, ConfigError) as error:  # a dataclass's own check does not know the file
+        text = " ".join(str(error).split())
+        raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from error
+
+
+def claim_run(folder: Path, recipe: SkeletonRecipe) -> None:
+    """Make ``folder`` the run of ``recipe``, or check that it already is.
+
+    A run that went on under another recipe could keep weights that have seen its unseen classes.
+
+    Raises:
+        RunError: the folder belongs to another recipe, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; choose another run folder")
+    path = folder / "recipe.json"
+    plain = json.dumps(to_plain(recipe), indent=1) + "\n"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(plain, encoding="utf-8")
+        os.replace(part, path)
+    elif path.read_text(encoding="utf-8") != plain:
+        raise RunError(
+            f"{folder}: holds a run of another recipe; choose another run folder or remove it"
+        )
 
 
 @dataclass(frozen=True)
@@ -90,9 +121,17 @@ def open_sets(recipe: SkeletonRecipe, *, seed: int = 0) -> ZeroShotSets:
     """Open the store and split it by the recipe.
 
     Raises:
-        InputError: classes that the store does not have, or a part without clips.
+        InputError: classes that the store does not have, fewer than two seen or unseen ones, a
+            label that is none of its classes, joints or bodies that the encoder is not built for,
+            or a part without clips.
     """
     data, store = recipe.data, SkeletonStore(recipe.data.store)
+    encoder = recipe.model.encoder
+    if (store.layout.name, store.bodies) != (encoder.layout, encoder.persons):
+        raise InputError(
+            f"{data.store}: clips of {store.bodies} x {store.layout.name}, the recipe's encoder "
+            f"takes {encoder.persons} x {encoder.layout}; set encoder.persons and encoder.layout"
+        )
     if data.split is not None:
         split = zero_shot_split(data.split)
         seen, unseen = list(split.seen.names), list(split.unseen.names)
@@ -109,6 +148,19 @@ def open_sets(recipe: SkeletonRecipe, *, seed: int = 0) -> ZeroShotSets:
         seen = [name for name in names if name not in data.unseen]
         seen_labels = [names.index(name) for name in seen]
         unseen_labels = [names.index(name) for name in unseen]
+    if min(len(seen), len(unseen)) < 2:
+        raise InputError(
+            f"{data.store}: {len(seen)} seen and {len(unseen)} unseen classes; recognition needs "
+            "at least two of each"
+        )
+    known = store.classes or dataset_classes(str(data.split).split("/")[0])
+    wrong_rows = np.flatnonzero((store.index["label"] < 0) | (store.index["label"] >= len(known)))
+    if len(wrong_rows):
+        first = wrong_rows[0]
+        raise InputError(
+            f"{data.store}: label {store.index['label'][first]} of clip "
+            f"{store.index['name'][first]} is out of range; allowed: 0..{len(known) - 1}"
+        )
     people = np.isin(store.index["subject"], data.train_subjects)
 
     def part(labels: list[int], rows: np.ndarray, *, train: bool) -> PairedDataset:
@@ -185,8 +237,15 @@ def zero_shot_scores(
 
 
 def load_skeleton_clip(folder: str | Path) -> tuple[SkeletonClip, dict[str, Any]]:
-    """A trained SkeletonCLIP and what it was trained on."""
+    """A trained SkeletonCLIP and what it was trained on.
+
+    All weights come from the folder; those that the text tower started from are not needed.
+
+    Raises:
+        MissingFileError, CheckpointError: no model folder, a damaged one, or one of another kind.
+    """
     _, plain, state, meta = read_model(folder, KIND)
-    model = SkeletonClip(from_plain(SkeletonClipConfig, plain, str(folder)))
+    config = from_plain(SkeletonClipConfig, plain, str(folder))
+    model = SkeletonClip(replace(config, clip=without_weights(config.clip)))
     load_strictly(model, state, folder)
     return model.eval(), meta

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ski_skeleton.errors import ConfigError
+from ski_skeleton.weights import shorten
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,23 @@ class SentenceTextTower(nn.Module):
             ) from error
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(config.model)
-            self.encoder = AutoModel.from_pretrained(config.model)
-        except (OSError, ValueError) as error:
+            self.encoder, info = AutoModel.from_pretrained(config.model, output_loading_info=True)
+        except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError(
-                f"{config.model}: no sentence encoder could be loaded "
-                f"({str(error).splitlines()[0]}); give a transformers id or a local folder"
+                f"{config.model}: no sentence encoder could be loaded ({first}); give a "
+                "transformers id or a local folder"
             ) from error
+        missing = sorted(k for k in info["missing_keys"] if not k.startswith("pooler."))
+        if missing:  # transformers would leave them random; a pooler is not used here
+            raise ConfigError(
+                f"{config.model}: the sentence encoder's weights lack {len(missing)} entries "
+                f"({shorten(missing)}); give a complete model"
+            )
         self.width = int(self.encoder.config.hidden_size)
+        positions = getattr(self.encoder.config, "max_position_embeddings", None)
+        limits = (self.tokenizer.model_max_length, positions)
+        self.longest = min(limit for limit in limits if limit is not None)
         self.frozen = True
         self._cache: dict[tuple[str, ...], Tensor] = {}
         self.freeze()
@@ -53,13 +66,27 @@ class SentenceTextTower(nn.Module):
         """Stays in evaluation mode."""
         return super().train(mode and not self.frozen)
 
+    def _apply(self, *args: object, **kwargs: object) -> SentenceTextTower:  # device or dtype
+        self._cache.clear()
+        return super()._apply(*args, **kwargs)  # type: ignore[arg-type]
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        self._cache.clear()
+        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts to features ``(K, D)``, not normalised."""
+        """Texts, cut to what the encoder takes, to features ``(K, D)``, not normalised."""
         key = tuple(texts)
-        device = next(self.encoder.parameters()).device
-        if key not in self._cache or self._cache[key].device != device:
-            tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        if key not in self._cache:
+            device = next(self.encoder.parameters()).device
+            tokens = self.tokenizer(
+                list(texts),
+                padding=True,
+                truncation=True,
+                max_length=self.longest,
+                return_tensors="pt",
+            )
             tokens = {k: v.to(device) for k, v in tokens.items()}
             hidden = self.encoder(**tokens).last_hidden_state
             mask = tokens["attention_mask"][..., None].to(hidden.dtype)

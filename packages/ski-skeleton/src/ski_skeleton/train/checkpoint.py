@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,17 @@ def load_checkpoint(
     try:
         content = torch.load(path / STATE, map_location="cpu", weights_only=True)
         optimizer.load_state_dict(content["optimizer"])
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        EOFError,
+        OSError,
+    ) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path / STATE}: cannot be read ({error}); remove {path} to start again"
+            f"{path / STATE}: cannot be read ({first}); remove {path} to start again"
         ) from error
     torch.set_rng_state(content["rng"]["cpu"])
     if torch.cuda.is_available() and "cuda" in content["rng"]:

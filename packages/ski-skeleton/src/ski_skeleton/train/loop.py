@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -206,14 +207,17 @@ def _claim(folder: Path, task: Task, config: TrainConfig) -> None:
     shape_hash = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:16]
     plain = {"task": type(task).__name__, "weights": shape_hash, "train": to_plain(config)}
     path = folder / "config.json"
+    text = json.dumps(plain, indent=1) + "\n"
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(plain)):
+        if path.read_text(encoding="utf-8") != text:
             raise RunError(
                 f"{folder}: holds a run with other settings; give another folder or remove it"
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
 
 
 def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
