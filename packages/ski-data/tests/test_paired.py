@@ -189,3 +189,49 @@ def test_bad_requests(records):
         dataset([])
     with pytest.raises(InputError, match="frames must be"):
         dataset(records, frames=0)
+
+
+def test_pairs_by_class_are_drawn_anew_each_epoch(records, stores):
+    same = [replace(record, label=0) for record in records[:2]] + [replace(records[2], label=1)]
+    settings = {"skeletons": stores[0], "videos": stores[1], "seed": 5}
+    own, drawn = dataset(same, **settings), dataset(same, pairing="class", **settings)
+    lengths = {record.name: stores[0].clip(record.name).shape[1] for record in same}
+    assert len(set(lengths.values())) == 3
+    partners = []
+    for epoch in range(12):
+        for data in (own, drawn):
+            data.set_epoch(epoch)
+        for index in range(3):
+            np.testing.assert_array_equal(own[index]["video"], drawn[index]["video"])
+        np.testing.assert_array_equal(own[2]["skeleton"], drawn[2]["skeleton"])
+        partners.append(np.array_equal(own[0]["skeleton"], drawn[0]["skeleton"]))
+        assert_same(drawn[0], drawn[0])
+    assert 0 < sum(partners) < 12
+
+
+def test_dropped_pairs_have_an_empty_skeleton(records, stores):
+    settings = {"skeletons": stores[0], "videos": stores[1]}
+    whole, dropped = dataset(records, **settings), dataset(records, pair_dropout=0.5, **settings)
+    paired = []
+    for epoch in range(20):
+        whole.set_epoch(epoch)
+        dropped.set_epoch(epoch)
+        for index in range(3):
+            sample = dropped[index]
+            paired.append(sample.pop("paired"))
+            expected = whole[index]
+            expected["skeleton"] *= paired[-1]
+            assert_same(sample, expected)
+    assert 15 < sum(paired) < 45
+
+
+def test_settings_of_pairs(records):
+    for changes, word in (
+        ({"pairing": "any"}, "clip or class"),
+        ({"pair_dropout": 1.5}, "0..1"),
+        ({"pairing": "class", "train": False}, "for training"),
+        ({"pair_dropout": 0.1, "video": None}, "for training"),
+        ({"pairing": "class"}, "clip2 has none"),
+    ):
+        with pytest.raises(InputError, match=word):
+            dataset(records, **changes)

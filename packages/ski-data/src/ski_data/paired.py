@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.sharedctypes import RawValue
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,10 +38,14 @@ class PairedDataset:
         feeder: What is done to the skeleton; None leaves skeletons out.
         train: Random clips, crops and colours, or the middle ones.
         seed: Of everything random.
+        pairing: ``class`` gives a video the skeleton of any record of its class, drawn anew each
+            epoch (asynchronous pairs), ``clip`` its own. Training only.
+        pair_dropout: Share of pairs whose skeleton is all zeros, drawn anew each epoch. Samples
+            then say ``"paired": bool``. Training only.
 
     Raises:
         InputError: Neither video nor skeleton asked for; no records; a record that lacks what is
-            asked for, by name.
+            asked for, by name; settings of pairs without pairs or for test.
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class PairedDataset:
         feeder: FeederConfig | None = None,
         train: bool,
         seed: int = 0,
+        pairing: Literal["clip", "class"] = "clip",
+        pair_dropout: float = 0.0,
     ) -> None:
         if video is None and feeder is None:
             raise InputError("a sample needs video or feeder settings, or both")
@@ -66,7 +72,10 @@ class PairedDataset:
         self.skeletons, self.videos = skeletons, videos
         self.frames, self.video, self.feeder = frames, video, feeder
         self.train, self.seed = train, seed
+        self.pairing, self.pair_dropout = pairing, pair_dropout
+        self._check_pairs()
         self._check_records()
+        self._of_class = {label: np.flatnonzero(self.labels == label) for label in set(self.labels)}
         self._epoch = RawValue("q", 0)  # seen by running workers too
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,6 +87,22 @@ class PairedDataset:
         self.__dict__.update(state)
         if isinstance(self._epoch, int):
             self._epoch = RawValue("q", self._epoch)
+
+    def _check_pairs(self) -> None:
+        if self.pairing not in ("clip", "class") or not 0 <= self.pair_dropout <= 1:
+            raise InputError(
+                "pairing must be clip or class and pair_dropout in 0..1, not "
+                f"{self.pairing!r} and {self.pair_dropout}"
+            )
+        if self.pairing == "clip" and not self.pair_dropout:
+            return
+        if not self.train or self.video is None or self.feeder is None:
+            raise InputError(
+                "pairing by class and pair_dropout are for training on video and skeleton together"
+            )
+        unknown = [record.name for record in self.records if record.label is None]
+        if self.pairing == "class" and unknown:
+            raise InputError(f"pairing by class needs labels; clip {unknown[0]} has none")
 
     def _check_records(self) -> None:
         stored = None if self.skeletons is None else set(self.skeletons.names)
@@ -122,17 +147,28 @@ class PairedDataset:
             "index": index,
             "label": -1 if record.label is None else record.label,
         }
-        rngs = np.random.default_rng([self.seed, self._epoch.value, index]).spawn(2)
+        rngs = np.random.default_rng([self.seed, self._epoch.value, index]).spawn(3)
         try:
             if self.video is not None:
                 sample["video"] = self._video(record, self.video, rngs[0])
             if self.feeder is not None:
                 rng = rngs[1] if self.train else None
                 layout = KINECT25 if self.skeletons is None else self.skeletons.layout
-                sample["skeleton"] = feed(self._skeleton(record), self.feeder, rng, layout)
+                partner = self._partner(index, rngs[2])
+                sample["skeleton"] = feed(self._skeleton(partner), self.feeder, rng, layout)
+                if self.pair_dropout:
+                    sample["paired"] = bool(rngs[2].random() >= self.pair_dropout)
+                    sample["skeleton"] *= sample["paired"]
         except SkiDataError as error:
             raise type(error)(f"clip {record.name}: {error}") from None
         return sample
+
+    def _partner(self, index: int, rng: np.random.Generator) -> Record:
+        """Whose skeleton goes with the video."""
+        record = self.records[index]
+        if self.pairing == "clip":
+            return record
+        return self.records[rng.choice(self._of_class[record.label])]
 
     def _video(
         self, record: Record, config: VideoTransformConfig, rng: np.random.Generator
