@@ -52,6 +52,7 @@ THIRD_PARTY = {
     "torch": WITH_TORCH,
     "safetensors": WITH_TORCH,
     "open_clip": ("ski_skeleton", "ski_vlm"),
+    "timm": ("ski_skeleton",),
     "torchvision": ("ski_skeleton", "ski_vlm"),
     "accelerate": ("ski_skeleton", "ski_vlm"),
     "transformers": ("ski_lvlm", "ski_skeleton.text.sentence", "ski_eval.judge"),

@@ -81,3 +81,31 @@ def test_yaml_files(tmp_path):
     (tmp_path / "code.yaml").write_text("!!python/object/apply:os.getcwd []")
     with pytest.raises(InputError, match=r"code\.yaml"):
         read_yaml(tmp_path / "code.yaml")
+
+
+@dataclass(frozen=True)
+class Positive:
+    value: int = 1
+
+    def __post_init__(self) -> None:
+        if self.value < 1:
+            raise ValueError(f"value must be positive, got {self.value}")
+
+
+@dataclass(frozen=True)
+class Holder:
+    inner: Positive = field(default_factory=Positive)
+
+
+def test_what_a_dataclass_refuses_names_the_place_once():
+    with pytest.raises(InputError) as caught:
+        from_plain(Holder, {"inner": {"value": 0}}, "a.yaml")
+    assert str(caught.value) == "a.yaml: inner: value must be positive, got 0"
+
+
+def test_yaml_errors_are_one_line(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [1\nb: }")
+    with pytest.raises(InputError) as caught:
+        read_yaml(tmp_path / "a.yaml")
+    assert str(caught.value).startswith(f"{tmp_path / 'a.yaml'}: ")
+    assert "\n" not in str(caught.value)

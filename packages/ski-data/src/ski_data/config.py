@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from ski_data.errors import InputError, MissingFileError
+from ski_data.errors import InputError, MissingFileError, SkiDataError
 
 T = TypeVar("T")
 
@@ -50,7 +50,12 @@ def from_plain(cls: type[T], plain: Mapping[str, Any], where: str) -> T:
     ]
     if missing:
         raise InputError(f"{where}: settings without a value: {missing}")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except (ValueError, SkiDataError) as error:
+        if str(error).startswith(where):  # a part within has said where
+            raise
+        raise InputError(f"{where}: {error}") from error
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -66,7 +71,8 @@ def read_yaml(path: str | Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as YAML: {error}") from error
+        told = " ".join(str(error).split())
+        raise InputError(f"{path}: not readable as YAML: {told}") from error
 
 
 def _coerce(kind: Any, value: Any, where: str) -> Any:

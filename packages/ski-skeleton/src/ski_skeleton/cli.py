@@ -16,6 +16,7 @@ import torch
 from ski_data import command
 from ski_data.config import from_plain
 from ski_data.errors import ExistingOutputError, InputError
+from ski_data.manifest import Record
 from ski_data.progress import Progress
 from ski_eval import Predictions, format_interval, save_predictions, score
 from ski_skeleton import __version__, pipeline
@@ -121,6 +122,7 @@ def evaluate(recipe: str, model: str, *, out: str, json: bool = False) -> None:
             labels=result.labels,
             logits=result.logits,
             classes=tuple(names),
+            groups=_people(source.records),
         )
     for path, predictions in found.items():
         save_predictions(predictions, path)
@@ -133,6 +135,14 @@ def evaluate(recipe: str, model: str, *, out: str, json: bool = False) -> None:
                 text = format_interval(row.value, row.interval)
                 size = f"({row.n} clips, {row.n_classes} classes)"
                 print(f"{path.stem}  {row.metric}  {text}  {size}")
+
+
+def _people(records: Sequence[Record]) -> tuple[str, ...] | None:
+    """Who acts in each clip, for intervals over people; None unless all are known."""
+    people = [record.subject for record in records]
+    if any(person is None or person < 0 for person in people):
+        return None
+    return tuple(map(str, people))
 
 
 def convert(

@@ -52,7 +52,7 @@ class ZeroShotData:
 
     def __post_init__(self) -> None:
         if (self.split is None) == (not self.unseen):
-            raise ConfigError("data: give either a published split or unseen class names")
+            raise ConfigError("give either a published split or unseen class names")
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,10 @@ def read_recipe(path: str | Path) -> SkeletonRecipe:
     """A recipe from YAML.
 
     Raises:
-        MissingFileError, InputError, ConfigError: no such file, or settings that cannot be; the
-            text is one line and names the file.
+        MissingFileError, InputError: no such file, or settings that cannot be; the text is one
+            line and names the file.
     """
-    try:
-        return from_plain(SkeletonRecipe, read_yaml(path), str(path))
-    except (InputError, ConfigError) as error:  # a dataclass's own check does not know the file
-        text = " ".join(str(error).split())
-        raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from error
+    return from_plain(SkeletonRecipe, read_yaml(path), str(path))
 
 
 def claim_run(folder: Path, recipe: SkeletonRecipe) -> None:
