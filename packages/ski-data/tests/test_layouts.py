@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 
 from ski_data.errors import InputError
-from ski_data.layouts import KINECT25, LAYOUTS, axes_matrix, convert, get_layout
+from ski_data.layouts import (
+    COCO133,
+    KINECT25,
+    LAYOUTS,
+    UNITS,
+    Validity,
+    axes_matrix,
+    convert,
+    get_layout,
+    joint_validity,
+)
+from ski_data.layouts.conversion import _MAPS
+
+PAIRS = sorted(_MAPS)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
@@ -16,6 +29,52 @@ def test_layout_hangs_together(layout):
     edges = {frozenset(edge) for edge in layout.edges}
     mirrored = {frozenset(int(layout.mirror[j]) for j in edge) for edge in edges}
     assert mirrored == edges
+    assert layout.unit in UNITS
+    assert np.linalg.det(axes_matrix(layout.axes)) == 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
+def test_bones_are_one_tree(layout):
+    assert len(layout.bone_pairs) == len(layout.joints) - 1
+    parent = dict(layout.bone_pairs)
+    assert len(parent) == len(layout.bone_pairs)
+    for joint in range(len(layout.joints)):
+        steps = 0
+        while joint != layout.centre:
+            joint, steps = parent[joint], steps + 1
+            assert steps < len(layout.joints)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
+def test_left_and_right_by_name(layout):
+    for a, b in layout.left_right:
+        left, right = layout.joints[a], layout.joints[b]
+        if left.startswith(("left", "right")):
+            assert left.replace("left", "right") == right
+    paired = {j for pair in layout.left_right for j in pair}
+    named = {j for j, name in enumerate(layout.joints) if name.startswith(("left_", "right_"))}
+    assert named <= paired
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *[("kinect25", 25), ("kinect22", 22), ("kinect20", 20), ("kinect15", 15)],
+        *[("bandai22", 22), ("hdm05_31", 31), ("mediapipe33", 33)],
+        *[("coco17", 17), ("coco133", 133), ("h36m17", 17)],
+    ],
+)
+def test_every_layout_has_its_joints(name, count):
+    assert len(get_layout(name).joints) == count
+    assert len(LAYOUTS) == 10
+
+
+def test_coco133_numbers_follow_the_data_set():
+    at = COCO133.joints.index
+    assert [at(n) for n in ("nose", "right_ankle", "left_big_toe", "right_heel")] == [0, 16, 17, 22]
+    assert [at(n) for n in ("face_0", "face_67", "left_hand_root")] == [23, 90, 91]
+    assert [at(n) for n in ("left_pinky_finger_4", "right_hand_root")] == [111, 112]
+    assert COCO133.mirror[[23 + 36, 23 + 48, 23 + 8, 91]].tolist() == [23 + 45, 23 + 54, 31, 112]
 
 
 def test_kinect25_follows_the_published_code():
@@ -40,7 +99,7 @@ def test_kinect25_longest_path_is_eleven():
 
 def test_unknown_layout_lists_the_known():
     with pytest.raises(InputError, match=r"kinect25.*mediapipe33"):
-        get_layout("coco17")
+        get_layout("hdm05-31")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +112,18 @@ def test_unknown_layout_lists_the_known():
         ({"groups": (0,) * 24 + (2,)}, "groups"),
         ({"left_right": ((4, 8), (4, 9))}, "two left-right"),
         ({"axes": ("x", "y", "y")}, "axes"),
+        ({"unit": "feet"}, "unit must be"),
+        (
+            {
+                "bone_pairs": (
+                    (21, 22),
+                    (22, 21),
+                    *KINECT25.bone_pairs[:-4],
+                    *KINECT25.bone_pairs[-2:],
+                )
+            },
+            "lead from every joint",
+        ),
     ],
 )
 def test_broken_layouts_are_refused(change, words):
@@ -70,16 +141,79 @@ def test_axes():
             axes_matrix(wrong)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "kinect25"])
-def test_convert_keeps_left_and_right(name, rng):
-    layout = get_layout(name)
-    joints = rng.normal(size=(2, 4, len(layout.joints), 3))
-    converted, measured = convert(joints, name)
-    assert converted.shape == (2, 4, 25, 3)
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_convert_keeps_left_and_right(source, target, rng):
+    source, target = get_layout(source), get_layout(target)
+    joints = rng.normal(size=(2, 4, len(source.joints), 3))
+    converted, measured = convert(joints, source, target)
+    assert converted.shape == (2, 4, len(target.joints), 3)
     assert converted.dtype == np.float32
-    mirrored, _ = convert(joints[..., layout.mirror, :], name)
-    np.testing.assert_allclose(mirrored, converted[..., KINECT25.mirror, :], atol=1e-6)
-    assert np.array_equal(measured, measured[KINECT25.mirror])
+    mirrored, _ = convert(joints[..., source.mirror, :], source, target)
+    np.testing.assert_allclose(mirrored, converted[..., target.mirror, :], atol=1e-6)
+    assert np.array_equal(measured, measured[target.mirror])
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_no_point_appears_twice_unmarked(source, target, rng):
+    joints = rng.normal(size=(len(get_layout(source).joints), 3))
+    converted, measured = convert(joints, source, target)
+    validity = joint_validity(source, target)
+    assert np.array_equal(measured, validity == Validity.MEASURED)
+    true = converted[np.isin(validity, [Validity.MEASURED, Validity.INTERPOLATED])]
+    assert len(np.unique(true, axis=0)) == len(true)
+    for joint in converted[validity == Validity.COPIED]:
+        assert (true == joint).all(axis=1).sum() == 1
+    assert not converted[validity == Validity.ABSENT].any()
+
+
+def test_every_layout_reaches_kinect25():
+    assert {source for source, target in PAIRS if target == "kinect25"} | {"kinect25"} == set(
+        LAYOUTS
+    )
+
+
+@pytest.mark.parametrize("name", ["kinect20", "kinect15"])
+def test_there_and_back_keeps_measured_joints(name, rng):
+    joints = rng.normal(size=(3, len(get_layout(name).joints), 3)).astype(np.float32)
+    full, measured = convert(joints, name)
+    back, _ = convert(full, "kinect25", name)
+    np.testing.assert_array_equal(back, joints)
+    assert not measured.all()
+
+
+def test_absent_joints_are_zero_and_said_so(rng):
+    converted, measured = convert(rng.normal(size=(2, 25, 3)), "kinect25", "coco17")
+    assert not converted[:, :5].any()
+    assert converted[:, 5:].all()
+    assert joint_validity("kinect25", "coco17")[:5].tolist() == [Validity.ABSENT] * 5
+    assert measured.tolist() == [False] * 5 + [True] * 12
+
+
+def test_units(rng):
+    joints = rng.normal(size=(3, 15, 3))
+    metres, _ = convert(joints, "kinect15")
+    scaled, _ = convert(joints * 1000, "kinect15", unit="millimetres")
+    np.testing.assert_allclose(scaled, metres, atol=1e-5)
+    with pytest.raises(InputError, match="published in millimetres"):
+        convert(joints * 1000, "kinect15")
+    with pytest.raises(InputError, match="no body does"):
+        convert(joints, "kinect15", unit="millimetres")
+    with pytest.raises(InputError, match=r"unknown unit.*centimetres"):
+        convert(joints, "kinect15", unit="feet")
+    assert not convert(np.zeros((3, 15, 3)), "kinect15")[0].any()
+
+
+def test_pixels_stay_pixels(rng):
+    points = rng.uniform(0, 1000, (4, 133, 2)).astype(np.float32)
+    body, measured = convert(points, "coco133", "coco17", unit="pixels")
+    np.testing.assert_array_equal(body, points[:, :17])
+    assert measured.all()
+    with pytest.raises(InputError, match=r"2\) in pixels expected"):
+        convert(rng.normal(size=(4, 17, 3)), "coco17", unit="pixels")
+    with pytest.raises(InputError, match="no axes to turn"):
+        convert(points, "coco133", "coco17", axes=("x", "-y", "-z"), unit="pixels")
+    with pytest.raises(InputError, match="3\\) in metres expected"):
+        convert(points, "coco133", "coco17")
 
 
 def test_copied_joints_are_marked(rng):
