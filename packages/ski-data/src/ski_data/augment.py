@@ -132,6 +132,8 @@ def mask_joints(clips: np.ndarray, masked: np.ndarray) -> np.ndarray:
 def flip(clips: np.ndarray, flipped: np.ndarray | bool, layout: Layout = KINECT25) -> np.ndarray:
     """Mirror the clips that ``flipped`` names: x changes its sign, left and right joints swap.
 
+    AimCLR's spatial flip swaps the joints only, which turns the body inside out; this one mirrors.
+
     Args:
         clips: (3, T, V, M) or (N, 3, T, V, M) float32, x to the side, the mirror at x = 0.
         flipped: () or (N,) bool, of :func:`draw_flips`.
