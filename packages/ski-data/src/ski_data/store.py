@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import struct
-from collections.abc import Sequence
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +26,15 @@ import pyarrow.parquet as pq
 
 from ski_data import __version__
 from ski_data.classes import ClassSet
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
 from ski_data.layouts import Layout, get_layout
+
+log = logging.getLogger(__name__)
 
 JOINTS, INDEX, META = "joints.npy", "index.parquet", "meta.json"
 FORMAT = 1
 _HEADER_BYTES = 128
+_JOURNAL, _LOCK, _STORE = "journal.jsonl", "lock", "store"
 NUMBERS = ("label", "subject", "camera", "setup", "replication")
 """Columns that every store has, -1 where not known."""
 
@@ -185,6 +192,10 @@ class StoreWriter:
         single_body: What slots beyond the first hold in a one-body clip when it is read.
         classes: Classes that the labels mean, if known.
         measured: (V,) bool, False for joints that were copied or interpolated from others.
+        job: What is written, as a text that differs for other content or another order. With it,
+            the clips that were added before a kill, an interruption or a full disk are there again
+            when the same job is written to the same folder: ``len(writer)`` says how many, and the
+            caller adds the rest. Bad input still leaves nothing behind.
 
     Raises:
         ExistingOutputError: The folder is there already.
@@ -199,6 +210,7 @@ class StoreWriter:
         single_body: SingleBody = "zero",
         classes: ClassSet | None = None,
         measured: Sequence[bool] | None = None,
+        job: str | None = None,
     ) -> None:
         self.folder = Path(folder)
         if self.folder.exists():
@@ -210,15 +222,40 @@ class StoreWriter:
         self.measured = [True] * len(layout.joints) if measured is None else list(measured)
         if len(self.measured) != len(layout.joints):
             raise InputError(f"measured must say yes or no for {len(layout.joints)} joints")
-        self._partial = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.partial")
+        run = "" if job is not None else f".{os.getpid()}"
+        self._work = self.folder.with_name(f".{self.folder.name}{run}.partial")
+        self._partial = self._work / _STORE
+        self._job: str | None = None
+        if job is not None:
+            parts = (job, layout.name, bodies, single_body, self.measured, FORMAT, __version__)
+            listed = None if classes is None else (classes.ids, classes.names)
+            self._job = hashlib.sha256(repr((*parts, listed)).encode()).hexdigest()
         self._columns: dict[str, list[Any]] = {}
         self._names: set[str] = set()
         self._rows = 0
 
+    def __len__(self) -> int:
+        return len(self._names)
+
     def __enter__(self) -> StoreWriter:
-        self._partial.mkdir(parents=True)
-        self._file = (self._partial / JOINTS).open("wb")
-        self._file.write(b"\0" * _HEADER_BYTES)
+        self._lock: IO[bytes] | None = None
+        self._journal: IO[bytes] | None = None
+        with self._writing():
+            if self._job is None:
+                self._partial.mkdir(parents=True)
+            else:
+                self._partial.mkdir(parents=True, exist_ok=True)
+                self._lock = _locked(self._work / _LOCK)
+                self._journal = (self._work / _JOURNAL).open("a+b")
+            path = self._partial / JOINTS
+            path.touch()
+            self._file = path.open("r+b")
+            if self._journal is not None:
+                self._resume(self._journal)
+            self._file.seek(0)
+            self._file.write(b"\0" * _HEADER_BYTES)
+            self._file.truncate(_HEADER_BYTES + self._rows * self._row_bytes)
+            self._file.seek(0, os.SEEK_END)
         return self
 
     def __exit__(
@@ -227,12 +264,71 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        keep = self._job is not None and not isinstance(error, InputError)
         try:
             if kind is None:
-                self._finish()
+                with self._writing():
+                    self._finish()
+                keep = False
+        except InputError:
+            keep = False
+            raise
         finally:
-            self._file.close()
-            shutil.rmtree(self._partial, ignore_errors=True)
+            for file in (self._file, self._journal, self._lock):
+                if file is not None:
+                    _close(file)
+            if not keep:
+                shutil.rmtree(self._work, ignore_errors=True)
+
+    @property
+    def _row_bytes(self) -> int:
+        return len(self.layout.joints) * 3 * 4
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except SkiDataError:
+            raise
+        except OSError as error:
+            again = "" if self._job is None else "; the same command goes on where it was"
+            raise SkiDataError(
+                f"{self.folder}: cannot be written ({error.strerror or error}); free space or name "
+                f"another folder{again}"
+            ) from None
+
+    def _resume(self, journal: IO[bytes]) -> None:
+        """Take over the clips of an earlier run of the same job, as far as they are whole."""
+        header = f'{{"job": "{self._job}"}}\n'.encode()
+        journal.seek(0)
+        if journal.readline() != header:
+            journal.truncate(0)
+            journal.write(header)
+            journal.flush()
+            return
+        whole = len(header)
+        self._file.seek(_HEADER_BYTES)
+        for line in journal:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row, checksum = json.loads(line)
+            except ValueError:
+                break
+            size = row["frames"] * row["bodies"] * self._row_bytes
+            data = self._file.read(size)
+            if len(data) != size or zlib.crc32(data) != checksum:
+                break
+            self._record(row)
+            whole += len(line)
+        journal.truncate(whole)
+        journal.seek(0, os.SEEK_END)
+
+    def _record(self, row: dict[str, Any]) -> None:
+        for key, value in row.items():
+            self._columns.setdefault(key, []).append(value)
+        self._names.add(row["name"])
+        self._rows += row["frames"] * row["bodies"]
 
     def add(
         self, name: str, clip: np.ndarray, *, source: str = "", **fields: int | float | str
@@ -281,12 +377,15 @@ class StoreWriter:
         if self._columns and set(row) != set(self._columns):
             different = sorted(set(row) ^ set(self._columns))
             raise InputError(f"clip {name}: fields differ from earlier clips: {different}")
-        for key, value in row.items():
-            self._columns.setdefault(key, []).append(value)
-        self._names.add(name)
-        tracks = clip.transpose(3, 1, 2, 0)
-        self._file.write(np.ascontiguousarray(tracks, np.float32))
-        self._rows += clip.shape[1] * clip.shape[3]
+        tracks = np.ascontiguousarray(clip.transpose(3, 1, 2, 0), np.float32)
+        with self._writing():
+            self._file.write(tracks)
+            if self._journal is not None:  # after the joints: what it names is there
+                self._file.flush()
+                entry = json.dumps([row, zlib.crc32(tracks)], default=lambda value: value.item())
+                self._journal.write(entry.encode() + b"\n")
+                self._journal.flush()
+        self._record(row)
 
     def _finish(self) -> None:
         if not self._columns:
@@ -325,6 +424,35 @@ class StoreWriter:
         }
         (self._partial / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
         os.replace(self._partial, self.folder)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The file, open and locked until it is closed or the process ends, however it ends."""
+    file = path.open("a+b")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise SkiDataError(
+            f"{path.parent}: another process is writing this store; wait for it to end"
+        ) from None
+    return file
+
+
+def _close(file: IO[bytes]) -> None:
+    """Close; what a full disk does not take is lost, which the journal knows on the next run."""
+    try:
+        file.close()
+    except OSError:
+        log.warning("%s: the last clips could not be written", file.name)
 
 
 def _read_meta(path: Path) -> dict[str, Any]:

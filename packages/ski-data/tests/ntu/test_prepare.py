@@ -1,13 +1,22 @@
+import errno
 import shutil
+import signal
+import subprocess
+import sys
+import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
-from ski_data.ntu.prepare import archive, prepare, prepare_store
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
+from ski_data.layouts import KINECT25
+from ski_data.ntu import prepare as prepare_module
+from ski_data.ntu.prepare import archive, prepare, prepare_store, recording_rows
 from ski_data.ntu.skeleton_file import write_skeleton
 from ski_data.skeleton import valid_frames
-from ski_data.store import SkeletonStore
+from ski_data.store import SkeletonStore, StoreWriter
 
 
 @pytest.fixture
@@ -120,3 +129,132 @@ def test_processes_give_the_same_store(tmp_path, rng):
         prepare(str(raw), str(tmp_path / str(workers)), workers=workers)
     one, two = (SkeletonStore(tmp_path / str(workers)) for workers in (1, 2))
     assert one.sha256 == two.sha256
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def pack(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for member in files:
+            file.write(member, f"nturgb+d_skeletons/{member.name}")
+
+
+def test_archives_give_the_bytes_of_the_folder(raw, tmp_path):
+    prepare(str(raw), str(tmp_path / "loose"), dataset="ntu120", workers=1)
+    files = sorted(raw.rglob("*.skeleton"))
+    pack(tmp_path / "all.zip", files)
+    zips = tmp_path / "zips"
+    zips.mkdir()
+    pack(zips / "s001.zip", files[:2])
+    pack(zips / "s018.zip", files[2:])
+    for source in (tmp_path / "all.zip", zips):
+        out = tmp_path / f"{source.stem}-store"
+        prepare(str(source), str(out), dataset="ntu120", workers=1)
+        assert contents(out) == contents(tmp_path / "loose")
+
+
+def test_bad_member_is_named_with_its_line(tmp_path):
+    bad = tmp_path / "S001C001P001R001A009.skeleton"
+    bad.write_text("3\n1\n")
+    pack(tmp_path / "raw.zip", [bad])
+    where = r"raw\.zip/nturgb\+d_skeletons/S001C001P001R001A009\.skeleton, line 2"
+    with pytest.raises(InputError, match=where):
+        prepare(str(tmp_path / "raw.zip"), str(tmp_path / "store"), workers=1)
+    assert not (tmp_path / "store").exists()
+
+
+KILLED = """
+import os, signal, sys
+from ski_data.ntu.prepare import prepare
+raw, out, events = sys.argv[1], sys.argv[2], int(sys.argv[3])
+left = [events]
+def audit(frame, event, argument):
+    if "ski_data" in frame.f_code.co_filename and "store.py" in frame.f_code.co_filename:
+        left[0] -= 1
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return audit
+sys.settrace(audit)
+prepare(raw, out, workers=1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_killed_run_goes_on(raw, tmp_path, monkeypatch, rng):
+    write_skeleton(raw / "S001C001P001R001A004.skeleton", np.ones((40, 25, 3)).cumsum(0))
+    prepare(str(raw), str(tmp_path / "whole"), workers=1)
+    made = []
+    monkeypatch.setattr(
+        prepare_module, "recording_rows", lambda r: made.append(r.stem) or recording_rows(r)
+    )
+    for events in (*rng.integers(30, 330, 3), 330):
+        out = tmp_path / f"store{events}"
+        command = [sys.executable, "-c", KILLED, str(raw), str(out), str(events)]
+        assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+        if not out.exists():
+            made.clear()
+            journal = tmp_path / f".{out.name}.partial" / "journal.jsonl"
+            whole = max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
+            prepare(str(raw), str(out), workers=1)
+            assert len(made) == 3 - whole
+            assert not journal.parent.exists()
+        assert contents(out) == contents(tmp_path / "whole")
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(journal=st.integers(0, 600), joints=st.integers(0, 4000))
+def test_any_cut_of_the_unfinished_files_is_mended(raw, tmp_path, journal, joints):
+    """What a power failure may leave: either file shorter than it was."""
+    for folder in ("a", "b"):
+        shutil.rmtree(tmp_path / folder, ignore_errors=True)
+    prepare(str(raw), str(tmp_path / "a"), workers=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoreWriter, "_finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(str(raw), str(tmp_path / "b"), workers=1)
+    work = tmp_path / ".b.partial"
+    for path, size in ((work / "journal.jsonl", journal), (work / "store" / "joints.npy", joints)):
+        path.write_bytes(path.read_bytes()[:size])
+    prepare(str(raw), str(tmp_path / "b"), workers=1)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_other_input_starts_again(raw, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "_finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(str(raw), str(tmp_path / "b"), workers=1)
+    write_skeleton(raw / "S001C001P001R001A003.skeleton", np.ones((40, 25, 3)).cumsum(0))
+    prepare(str(raw), str(tmp_path / "a"), workers=1)
+    prepare(str(raw), str(tmp_path / "b"), workers=1)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on(raw, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "_finish", full)
+        with pytest.raises(SkiDataError, match=r"No space left on device.*goes on"):
+            prepare(str(raw), str(tmp_path / "b"), workers=1)
+    assert not (tmp_path / "b").exists()
+    prepare(str(raw), str(tmp_path / "b"), workers=1)
+    SkeletonStore(tmp_path / "b").verify()
+
+
+def test_two_writers_of_one_store(tmp_path):
+    with StoreWriter(tmp_path / "b", KINECT25, job="one") as first:
+        with (
+            pytest.raises(SkiDataError, match="another process"),
+            StoreWriter(tmp_path / "b", KINECT25, job="one"),
+        ):
+            pass
+        first.add("a", np.ones((3, 2, 25, 1)))
+    assert len(SkeletonStore(tmp_path / "b")) == 1

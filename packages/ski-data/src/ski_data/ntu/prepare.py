@@ -1,12 +1,18 @@
-"""A folder of ``.skeleton`` files into a skeleton store, by the published preprocessing chain."""
+"""Raw ``.skeleton`` recordings into a skeleton store, by the published preprocessing chain.
+
+A run that was killed goes on where it was: what is in the unfinished store is not made again, and
+the finished store has the bytes of a run that was left alone.
+"""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -15,13 +21,14 @@ from typing import Literal
 import numpy as np
 
 from ski_data.classes import ClassSet, read_classes
-from ski_data.errors import InputError, MissingFileError
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
 from ski_data.layouts import KINECT25
 from ski_data.ntu.align import align
 from ski_data.ntu.archive import get_protocol, write_archive
 from ski_data.ntu.denoise import denoise
 from ski_data.ntu.names import parse_name
-from ski_data.ntu.skeleton_file import read_skeleton
+from ski_data.ntu.recordings import Recording, close_archives, find_recordings, fingerprint
+from ski_data.ntu.skeleton_file import parse_skeleton, read_skeleton
 from ski_data.progress import Progress
 from ski_data.splits import dataset_classes
 from ski_data.store import SingleBody, SkeletonStore, StoreWriter
@@ -39,6 +46,12 @@ def prepare_rows(path: Path | str) -> np.ndarray:
     return align(denoise(read_skeleton(path)), str(path))
 
 
+def recording_rows(recording: Recording) -> np.ndarray:
+    """What :func:`prepare_rows` does, for a recording that may lie in a zip archive."""
+    where = str(recording)
+    return align(denoise(parse_skeleton(recording.read(), where)), where)
+
+
 def rows_to_clip(rows: np.ndarray) -> np.ndarray:
     """Rows (n, 75 | 150) as a clip (3, n, 25, 1 | 2)."""
     return rows.reshape(len(rows), -1, 25, 3).transpose(3, 0, 2, 1)
@@ -52,14 +65,16 @@ def prepare(
     missing: str | None = None,
     classes: str | None = None,
 ) -> None:
-    """Turn a folder of NTU .skeleton files into a skeleton store.
+    """Turn NTU .skeleton files, loose or in zip archives, into a skeleton store.
 
     Coordinates are metres, moved so that the first person's spine starts at the origin. Recordings
     that NTU lists as missing or incomplete are left out. One-body clips repeat their body when
     read in ntu120, as the published arrays do; otherwise the second slot is zero.
+    After a kill or a full disk, the same command goes on where it was.
 
     Args:
-        raw: Folder that holds the files, at any depth.
+        raw: Folder that holds the files or zip archives of them, at any depth, or one zip archive;
+            archives are read without unpacking.
         out: Store to make; it must not be there yet.
         dataset: ntu60 takes setups 1 to 17, ntu120 all; other is for files of the same form and
             naming that are not NTU's.
@@ -69,7 +84,8 @@ def prepare(
 
     Raises:
         MissingFileError: No such folder or list.
-        InputError: No files, a name twice, or a file that cannot be used.
+        InputError: No files, a name twice, or a file or archive that cannot be used.
+        SkiDataError: The store cannot be written, or a worker process was ended.
         ExistingOutputError: ``out`` is there already.
     """
     if dataset not in _LAST_SETUP:
@@ -108,7 +124,7 @@ def prepare_store(
     """What :func:`prepare` does, for any recordings with NTU names.
 
     Args:
-        raw: Folder that holds the files, at any depth.
+        raw: Folder that holds the files or zip archives of them, or one zip archive.
         out: Store to make.
         classes: The actions in order, if known; a clip's label is its action - 1.
         last_setup: Recordings of later setups are left out.
@@ -119,32 +135,51 @@ def prepare_store(
 
     Raises:
         MissingFileError: No such folder.
-        InputError: No files, a name twice, or a file that cannot be used.
+        InputError: No files, a name twice, or a file or archive that cannot be used.
+        SkiDataError: The store cannot be written, or a worker process was ended.
         ExistingOutputError: ``out`` is there already.
     """
     if workers < 0:
         raise InputError(f"workers must be 0 (one per CPU) or more, not {workers}")
-    writer = StoreWriter(out, KINECT25, bodies=bodies, single_body=single_body, classes=classes)
-    paths = _find(raw, last_setup, missing, classes)
-    with (
-        writer,
-        _mapper(workers or os.cpu_count() or 1, len(paths)) as rows_of,
-        Progress(f"prepare {raw.name}", len(paths)) as progress,
-    ):
-        for done, (path, rows) in enumerate(zip(paths, rows_of(paths), strict=True), 1):
-            name = parse_name(path)
+    if out.exists():
+        raise ExistingOutputError(f"{out} is there already; name another folder or remove it")
+    recordings = _find(raw, last_setup, missing, classes)
+    writer = StoreWriter(
+        out,
+        KINECT25,
+        bodies=bodies,
+        single_body=single_body,
+        classes=classes,
+        job=fingerprint(recordings),
+    )
+    with writer:
+        if done := len(writer):
+            log.info("%s: %d of %d clips are there from an earlier run", out, done, len(recordings))
+        _add_all(writer, recordings[done:], workers or os.cpu_count() or 1, f"prepare {raw.name}")
+    log.info("%s: %d clips", out, len(recordings))
+
+
+def _add_all(
+    writer: StoreWriter, recordings: Sequence[Recording], workers: int, title: str
+) -> None:
+    start = time.monotonic()
+    with _mapper(workers, len(recordings)) as rows_of, Progress(title, len(recordings)) as progress:
+        for done, (recording, rows) in enumerate(
+            zip(recordings, rows_of(recordings), strict=True), 1
+        ):
+            name = parse_name(recording.name)
             writer.add(
-                path.stem,
+                recording.stem,
                 rows_to_clip(rows),
-                source=path.name,
+                source=recording.name,
                 label=name.action - 1,
                 subject=name.subject,
                 camera=name.camera,
                 setup=name.setup,
                 replication=name.replication,
             )
-            progress.update(done)
-    log.info("%s: %d clips", out, len(paths))
+            rate = done / max(time.monotonic() - start, 1e-6)
+            progress.update(done, f"{rate:.0f} clips/s")
 
 
 def archive(store: str, out: str, protocol: str) -> None:
@@ -180,24 +215,25 @@ class _StoreRows(Mapping[str, np.ndarray]):
 
 def _find(
     raw: Path, last_setup: int | None, missing: Collection[str], classes: ClassSet | None
-) -> list[Path]:
-    if not raw.is_dir():
-        raise MissingFileError(f"{raw}: no such folder")
-    found: dict[str, Path] = {}
+) -> list[Recording]:
+    found: dict[str, Recording] = {}
     left_out = 0
-    for path in sorted(raw.rglob("*.skeleton"), key=lambda path: path.name):
-        name = parse_name(path)
+    for recording in find_recordings(raw):
+        name = parse_name(recording.name)
         if last_setup is not None and name.setup > last_setup:
             continue
-        if path.stem in missing:
+        stem = recording.stem
+        if stem in missing:
             left_out += 1
             continue
-        if path.stem in found:
-            raise InputError(f"{path}: the same recording is at {found[path.stem]}; keep one")
+        if stem in found:
+            raise InputError(f"{recording}: the same recording is at {found[stem]}; keep one")
         if name.action < 1 or (classes is not None and name.action > len(classes)):
             allowed = "1 or more" if classes is None else f"1..{len(classes)}"
-            raise InputError(f"{path}: action {name.action} is out of range; allowed: {allowed}")
-        found[path.stem] = path
+            raise InputError(
+                f"{recording}: action {name.action} is out of range; allowed: {allowed}"
+            )
+        found[stem] = recording
     if not found:
         upto = "" if last_setup is None else f" of setups 1 to {last_setup}"
         raise InputError(f"{raw}: no .skeleton files{upto} in it")
@@ -220,13 +256,23 @@ def _listed_names(file: str) -> set[str]:
 
 
 @contextmanager
-def _mapper(workers: int, tasks: int) -> Iterator[Callable[[Sequence[Path]], Iterable[np.ndarray]]]:
-    """``map`` of :func:`prepare_rows` that keeps the order; in processes where that pays."""
+def _mapper(
+    workers: int, tasks: int
+) -> Iterator[Callable[[Sequence[Recording]], Iterable[np.ndarray]]]:
+    """``map`` of :func:`recording_rows` that keeps the order; in processes where that pays."""
     if workers == 1 or tasks <= _FILES_PER_TASK:
-        yield lambda paths: map(prepare_rows, paths)
+        try:
+            yield lambda recordings: map(recording_rows, recordings)
+        finally:
+            close_archives()
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
-        yield lambda paths: pool.map(prepare_rows, paths, chunksize=_FILES_PER_TASK)
+        yield lambda recordings: pool.map(recording_rows, recordings, chunksize=_FILES_PER_TASK)
+    except BrokenProcessPool:
+        raise SkiDataError(
+            "a worker process was ended from outside (out of memory?); run the same command again, "
+            "it goes on where it was, perhaps with fewer workers"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
