@@ -8,6 +8,7 @@ from ski_data import __version__, command
 from ski_data.check import check
 from ski_data.importer import import_skeletons
 from ski_data.ntu.prepare import archive, prepare
+from ski_data.ntu.pyskl import import_pyskl
 from ski_data.pku_mmd import prepare_pku_mmd
 from ski_data.synthetic.synthesize import synthesize
 from ski_data.video.cache import cache
@@ -17,6 +18,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "prepare-pku-mmd": prepare_pku_mmd,
     "archive": archive,
     "import": import_skeletons,
+    "import-pyskl": import_pyskl,
     "synthesize": synthesize,
     "check": check,
     "cache": cache,
