@@ -3,7 +3,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,3 +260,32 @@ def test_two_writers_of_one_store(tmp_path):
             pass
         first.add("a", np.ones((3, 2, 25, 1)))
     assert len(SkeletonStore(tmp_path / "b")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_workers_end_with_a_killed_run(tmp_path, rng):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for i in range(1, 121):
+        name = f"S001C001P001R{1 + i // 61:03d}A{1 + i % 60:03d}.skeleton"
+        write_skeleton(raw / name, rng.normal(size=(300, 25, 3)))
+    call = f"prepare({str(raw)!r}, {str(raw)!r} + 's', workers=2)"
+    code = f"from ski_data.ntu.prepare import prepare; {call}"
+    guarded = tmp_path / "run.py"
+    guarded.write_text(f"if __name__ == '__main__':\n    {code}\n")
+    run = subprocess.Popen([sys.executable, str(guarded)], stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    until = time.monotonic() + 60
+    while (
+        len(workers := children.read_text().split()) < 3
+        or not (tmp_path / ".raws.partial").exists()
+    ) and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    run.kill()
+    run.wait()
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(workers) >= 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)

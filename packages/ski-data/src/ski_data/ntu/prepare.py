@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -255,6 +256,18 @@ def _listed_names(file: str) -> set[str]:
     return {str(parse_name(name)) for name in names}
 
 
+def _end_with_parent() -> None:
+    """Let this worker end when the process that started it does, also by a kill."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @contextmanager
 def _mapper(
     workers: int, tasks: int
@@ -266,7 +279,9 @@ def _mapper(
         finally:
             close_archives()
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
+    )
     try:
         yield lambda recordings: pool.map(recording_rows, recordings, chunksize=_FILES_PER_TASK)
     except BrokenProcessPool:
