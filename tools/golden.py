@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +77,8 @@ def read_case(stem: str | Path) -> Case:
         raise CaseError(f"{description}: no such case; give the path without its ending")
     try:
         plain: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
+        if not isinstance(plain, dict):
+            raise TypeError("not a description of a case")
         arrays: dict[str, np.ndarray] = {}
         file = stem.with_name(stem.name + ".npz")
         if file.is_file():
@@ -89,8 +92,8 @@ def read_case(stem: str | Path) -> Case:
             )
             for entry in plain.get("state", [])
         }
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise CaseError(f"{stem}: damaged case ({error!r})") from error
+    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise CaseError(f"{stem}: damaged case ({error!r}); make it again") from error
     return Case(stem, plain, arrays, state)
 
 
@@ -133,7 +136,10 @@ def run_case(case: Case) -> list[Row]:
     kind = case.stem.name.split("-")[0]
     if kind not in KINDS:
         raise CaseError(f"{case.stem}: unknown kind {kind!r}; known: {sorted(KINDS)}")
-    wanted, ours = KINDS[kind](case)
+    try:
+        wanted, ours = KINDS[kind](case)
+    except KeyError as error:
+        raise CaseError(f"{case.stem}: no {error} in the case; make it again") from error
     if not wanted:
         raise CaseError(f"{case.stem}: holds no answers to compare with")
     rtol, atol = tolerances(case)
@@ -148,9 +154,12 @@ def run_case(case: Case) -> list[Row]:
 
 def main(stems: Sequence[str]) -> int:
     """Run every case and print its rows."""
-    if not stems or stems[0] in ("-h", "--help"):
+    if not stems:
+        print("golden.py: name the STEM of at least one case; see --help", file=sys.stderr)
+        return 2
+    if stems[0] in ("-h", "--help"):
         print(__doc__)
-        return 0 if stems else 2
+        return 0
     code = 0
     for stem in stems:
         try:

@@ -54,7 +54,6 @@ def benchmark(data: str, *, text: str, out: str = "runs/ui-prmd", seeds: int = 3
     folder = Path(out)
     store = folder / "store"
     if not store.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
         import_skeletons(data, str(store), "ui_prmd")
     recipe = pipeline.read_recipe(RECIPE)
     recipe = replace(

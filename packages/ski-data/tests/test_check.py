@@ -8,7 +8,7 @@ from ski_data.classes import ClassSet
 from ski_data.cli import main
 from ski_data.errors import MissingFileError
 from ski_data.layouts import KINECT25
-from ski_data.store import SkeletonStore, StoreWriter
+from ski_data.store import SkeletonStore, StoreError, StoreWriter
 
 
 def person(rng):
@@ -48,7 +48,8 @@ def test_damage_is_found(tmp_path, rng):
     checksum, numbers = check_store(folder).problems
     assert "checksum" in checksum
     assert "not finite numbers: c1" in numbers
-    assert np.isnan(SkeletonStore(folder).clip(1)).any()
+    with pytest.raises(StoreError, match=r"clip c1 .*not finite"):
+        SkeletonStore(folder).clip(1)
 
 
 def test_manifest_files_and_classes(tmp_path):

@@ -43,8 +43,8 @@ def test_label_by_id_or_name():
         ("a,b\n", "line 1: the header"),
         ("id,name\n", "no classes"),
         ("id,name\n0,a\n1,b,c\n", "line 3"),
-        ("id,name\n0,a\n2,b\n", "row 2: id 2 where 1 is due"),
-        ("id,name\n0,a\n1,a\n", "'a' twice"),
+        ("id,name\n0,a\n2,b\n", "line 3: id 2 where 1 is due"),
+        ("id,name\n0,a\n1,a\n", "name 'a' stands already in line 2"),
         ("id,name\nA1,\n", "empty name"),
     ],
 )

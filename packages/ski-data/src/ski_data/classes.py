@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import ExistingOutputError, InputError
+from ski_data.text import read_text
 
 
 @dataclass(frozen=True)
@@ -87,40 +89,45 @@ def read_classes(path: Path | str) -> ClassSet:
         InputError: Another header, a row of another length, ids that are numbers but not 0, 1, 2
             ..., repeated ids or names; the text names file and line.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
-        raise MissingFileError(f"{path}: no such class file") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text") from None
-    return parse_classes(text, str(path))
+    return parse_classes(read_text(path, "class file"), str(path))
 
 
 def parse_classes(text: str, path: str) -> ClassSet:
     """What :func:`read_classes` does, on the file's text; ``path`` is only for messages."""
-    reader = csv.reader(io.StringIO(text))
-    header = next(reader, [])
+    reader = csv.reader(io.StringIO(text), strict=True)
+    try:
+        header, *content = [(reader.line_num, row) for row in reader] or [(1, [])]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}; check the quotes") from None
+    _, header = header
     if header not in (["id", "name"], ["id", "name", "description"]):
         raise InputError(
             f"{path}, line 1: the header must be id,name or id,name,description, not "
             f"{','.join(header)!r}"
         )
-    rows = []
-    for row in reader:
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    for line, row in content:
         if not row:
             continue
         if len(row) != len(header):
             raise InputError(
-                f"{path}, line {reader.line_num}: {len(header)} columns expected, found {len(row)}"
+                f"{path}, line {line}: {len(header)} columns expected, found {len(row)}"
                 " (put names with commas in double quotes)"
             )
-        rows.append(row)
-    if rows and all(row[0].isdigit() for row in rows):
-        for label, row in enumerate(rows):
-            if int(row[0]) != label:
+        for key, value, earlier in zip(header[:2], row, zip(*rows, strict=True), strict=False):
+            if value in earlier:
                 raise InputError(
-                    f"{path}, row {label + 1}: id {row[0]} where {label} is due; labels are 0, 1, "
+                    f"{path}, line {line}: {key} {value!r} stands already in line "
+                    f"{lines[earlier.index(value)]}; remove one"
+                )
+        rows.append(row)
+        lines.append(line)
+    if rows and all(re.fullmatch("[0-9]+", row[0]) for row in rows):
+        for label, (line, row) in enumerate(zip(lines, rows, strict=True)):
+            if row[0] != str(label):
+                raise InputError(
+                    f"{path}, line {line}: id {row[0]} where {label} is due; labels are 0, 1, "
                     "2 ... in order"
                 )
     columns = list(zip(*rows, strict=True)) or [(), ()]

@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import docstring_parser
 from jsonargparse import (
@@ -19,6 +20,31 @@ from jsonargparse import (
 )
 
 Command = Callable[..., object]
+
+
+class Parser(ArgumentParser):
+    """An argument parser that says in one line what is wrong, like every other error."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line on standard error and leave with 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        prog = parser.prog.replace(" [options]", "")
+        print(f"{prog}: {' '.join(message.split())}; see {prog} --help", file=sys.stderr)
+        self.exit(2)
+
+    def parse_args(self, args: Sequence[str], *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
+        """As in the base class; a settings file that is not UTF-8 is an error like others."""
+        try:
+            return super().parse_args(args, *more, **options)
+        except UnicodeDecodeError as error:
+            self.error(f"{_file_of(error, args)}: not UTF-8 text; save it as UTF-8")
+
+
+def _file_of(error: UnicodeDecodeError, args: Sequence[str]) -> str:
+    """Which of the files named in ``args`` could not be decoded."""
+    named = [Path(arg.split("=", 1)[-1]) for arg in args]
+    found = [p for p in named if os.path.isfile(p) and p.read_bytes() == error.object]
+    return str(found[0]) if found else "a settings file"
 
 
 def run(
@@ -35,8 +61,8 @@ def run(
     default is a positional argument (a list takes one or more values), one behind ``*`` is an
     option, a bool is a switch ``--name`` / ``--no-name``. Every command takes ``--config FILE``
     and ``--print_config``. Standard output is for results, standard error for the log. Exit codes:
-    0 done, 1 failed (a command may return 1 for findings), 2 wrong usage or input (one line, no
-    traceback).
+    0 done, 1 failed (a command may return 1 for findings), 2 wrong usage or input, or a file that
+    cannot be read or written (one line, no traceback).
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if args == ["--version"]:
@@ -56,7 +82,7 @@ def run_one(function: Command, argv: Sequence[str] | None = None, *, prog: str) 
     """Like :func:`run`, for a program that does one thing."""
 
     def work() -> object:
-        parser = ArgumentParser(prog=prog, description=_summary(function), allow_abbrev=False)
+        parser = Parser(prog=prog, description=_summary(function), allow_abbrev=False)
         _add_command(parser, function)
         parsed = parser.parse_args(list(sys.argv[1:] if argv is None else argv))
         return _call(function, parser.instantiate(parsed))
@@ -66,7 +92,9 @@ def run_one(function: Command, argv: Sequence[str] | None = None, *, prog: str) 
 
 def _guarded(work: Callable[[], object], prog: str) -> int:
     """Exit code of ``work``, whose expected errors become one line."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.addFilter(_is_for_users)
+    logging.basicConfig(handlers=[handler], level=logging.INFO, format="%(message)s")
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
         result = work()
@@ -80,20 +108,32 @@ def _guarded(work: Callable[[], object], prog: str) -> int:
         return 1
     except Exception as error:
         exit_code = getattr(error, "exit_code", None)
-        if exit_code is None:
+        if exit_code is not None:
+            print(f"{prog}: {error}", file=sys.stderr)
+            return exit_code
+        if not isinstance(error, OSError):
             raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return exit_code
+        told = f"{error.filename}: " if error.filename else ""
+        reason = str(error.strerror or error)
+        print(f"{prog}: {told}{reason}; check path, permissions and free space", file=sys.stderr)
+        return 2
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """Remarks of this project's packages; of libraries warnings, of those without a name errors."""
+    ours = record.name.startswith(("ski_", "apps", "benchmarks"))
+    least = logging.ERROR if record.name == "root" else logging.WARNING
+    return ours or record.levelno >= least
 
 
 def build_parser(commands: Mapping[str, Command], *, prog: str, description: str) -> ArgumentParser:
     """A parser with one subcommand per function."""
-    parser = ArgumentParser(prog=prog, description=description, allow_abbrev=False)
+    parser = Parser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     subcommands = parser.add_subcommands(dest="command")
     for name, function in commands.items():
-        sub = ArgumentParser(description=_summary(function), allow_abbrev=False)
+        sub = Parser(description=_summary(function), allow_abbrev=False)
         _add_command(sub, function)
         subcommands.add_subcommand(name, sub, help=_summary(function))
     return parser

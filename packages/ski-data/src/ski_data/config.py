@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from ski_data.errors import InputError, MissingFileError, SkiDataError
+from ski_data.errors import InputError, SkiDataError
+from ski_data.text import read_text
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ def from_plain(cls: type[T], plain: Mapping[str, Any], where: str) -> T:
     if not isinstance(plain, Mapping):
         raise InputError(f"{where}: expected settings by name, got {plain!r}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(plain) - set(fields))
+    unknown = sorted(map(str, set(plain) - set(fields)))
     if unknown:
         raise InputError(f"{where}: unknown settings {unknown}; known: {sorted(fields)}")
     hints = get_type_hints(cls)
@@ -65,12 +66,10 @@ def read_yaml(path: str | Path) -> Any:
         MissingFileError: no such file.
         InputError: not YAML.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
+    text = read_text(path)
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         told = " ".join(str(error).split())
         raise InputError(f"{path}: not readable as YAML: {told}") from error
 

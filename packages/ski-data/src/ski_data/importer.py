@@ -88,6 +88,8 @@ class ImportMapping:
             raise InputError(f"bodies must be at least 1, not {self.bodies}")
         if self.class_names is not None and self.classes is not None:
             raise InputError("give class_names (an array's name) or classes (the names), not both")
+        if self.classes is not None:
+            ClassSet.from_names(self.classes)
 
 
 def import_names() -> list[str]:
@@ -194,6 +196,8 @@ def _write(
             progress.update(done)
         if problems:
             more = len(problems) - _SHOWN
+            if len(problems) == 1:
+                raise InputError(f"{path}, {problems[0]}; nothing was written")
             text = "\n  ".join(problems[:_SHOWN]) + (f"\n  and {more} more" if more > 0 else "")
             raise InputError(
                 f"{path}: {len(problems)} of {len(rows)} rows cannot be imported, nothing was "
@@ -234,6 +238,8 @@ def _from_arrays(
         return arrays[name]
 
     joints, offsets = get(mapping.joints), get(mapping.offsets)
+    if joints.ndim < 3:
+        raise InputError(f"{path}: {mapping.joints} must be (R, V, 3), not {joints.shape}")
     if offsets.ndim != 1 or len(offsets) < 2 or not np.issubdtype(offsets.dtype, np.integer):
         raise InputError(f"{path}: {mapping.offsets} must be whole numbers (N + 1,), N > 0")
     if offsets[0] != 0 or offsets[-1] != len(joints) or (np.diff(offsets) < 0).any():
@@ -314,7 +320,7 @@ def _import_archive(path: Path, out: str) -> None:
     with writer, Progress(f"import {path.name}", total) as progress:
         for half, part in parts.items():
             for i, (row, label) in enumerate(
-                zip(archive_rows(path, half), part.labels.tolist(), strict=True)
+                zip(archive_rows(path, half, len(part.labels)), part.labels.tolist(), strict=True)
             ):
                 name = f"{half}-{i:06d}" if part.names is None else part.names[i]
                 clip = row_to_clip(row)

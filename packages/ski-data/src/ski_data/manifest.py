@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from ski_data.classes import ClassSet
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_data.ntu.names import parse_name
+from ski_data.text import read_text
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 SKELETONS = (".skeleton", ".npy", ".npz")
@@ -171,9 +173,9 @@ def _relative(file: Path, folder: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ManifestError(f"{path}: not UTF-8 text") from None
+        return read_text(path)
+    except InputError as error:
+        raise ManifestError(str(error)) from None
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -183,7 +185,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             cells = next(csv.reader([text], strict=True)) if "," in text else text.split()
         except csv.Error as error:
-            raise ManifestError(f"{path}, line {line}: {error}") from None
+            raise ManifestError(f"{path}, line {line}: {error}; check the quotes") from None
         cells = [cell.strip() for cell in cells]
         if len(cells) not in (2, 3) or not all(cells):
             raise ManifestError(
@@ -195,7 +197,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             is_skeleton = cells[0].lower().endswith(SKELETONS)
             columns = ("skeleton" if is_skeleton else "video", "label")
         row: dict[str, Any] = dict(zip(columns, cells, strict=True))
-        if row["label"].lstrip("-").isdigit():
+        if row["label"] == "label":
+            raise ManifestError(f"{path}, line {line}: a CSV manifest has no header; remove it")
+        if re.fullmatch("-?[0-9]{1,18}", row["label"]):
             row["label"] = int(row["label"])
         yield line, row
 
@@ -206,7 +210,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ManifestError(f"{path}, line {line}: not JSON ({error})") from None
         if not isinstance(row, dict):
             raise ManifestError(f"{path}, line {line}: a JSON object expected")
@@ -233,6 +237,10 @@ def _record(row: dict[str, Any], where: str, classes: ClassSet | None, base: Pat
         if not isinstance(value, wanted) or isinstance(value, bool) or value == "":
             kind = " or ".join("a whole number" if w is int else "text" for w in wanted)
             raise ManifestError(f"{where}: {key} must be {kind}, not {value!r}")
+        if isinstance(value, int) and value >= 1 << 63:
+            raise ManifestError(f"{where}: {key} {value} is out of range; it is far too large")
+        if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
+            raise ManifestError(f"{where}: {key} {value!r} holds a character that no text may have")
     if "video" not in row and "skeleton" not in row:
         raise ManifestError(f"{where}: a row needs a video or a skeleton column")
     if "label" in row:
@@ -250,7 +258,7 @@ def _label(label: int | str, where: str, classes: ClassSet | None) -> int:
     if isinstance(label, str):
         if classes is None:
             raise ManifestError(
-                f"{where}: label {label!r} is no whole number; give the class list to use names"
+                f"{where}: label {label[:40]!r} is no whole number; give the class list for names"
             )
         try:
             return classes.label(label)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from ski_data import __version__
 from ski_data.classes import ClassSet
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
+from ski_data.folders import missing_parents, remove_empty
 from ski_data.layouts import Layout, get_layout
 
 log = logging.getLogger(__name__)
@@ -75,23 +76,33 @@ class SkeletonStore:
             if not (self.folder / part).is_file():
                 raise MissingFileError(f"{self.folder}: {part} is missing; this is no whole store")
         meta = _read_meta(self.folder / META)
-        self.layout: Layout = get_layout(meta["layout"])
         self.bodies: int = meta["bodies"]
         self.single_body: SingleBody = meta["single_body"]
         self.sha256: str = meta["sha256"]
         self.measured = np.array(meta["measured"], bool)
         names = meta["classes"]
         self.classes: ClassSet | None = None
-        if names is not None:
-            self.classes = ClassSet(tuple(names["ids"]), tuple(names["names"]))
+        try:
+            self.layout: Layout = get_layout(meta["layout"])
+            if names is not None:
+                self.classes = ClassSet(tuple(names["ids"]), tuple(names["names"]))
+        except InputError as error:
+            raise StoreError(f"{self.folder / META}: {error}; make the store again") from None
         try:
             table = pq.read_table(self.folder / INDEX)
         except (pa.ArrowException, OSError) as error:
             raise StoreError(f"{self.folder / INDEX}: not readable ({error})") from None
-        needed = {"name", *NUMBERS, "frames", "bodies", "offset", "source"}
+        whole = {*NUMBERS, "frames", "bodies", "offset"}
+        needed = {"name", "source", *whole}
         if not needed <= set(table.column_names):
             lost = sorted(needed - set(table.column_names))
             raise StoreError(f"{self.folder / INDEX}: columns are missing: {', '.join(lost)}")
+        wrong = [name for name in sorted(whole) if not pa.types.is_integer(table[name].type)]
+        if wrong:
+            raise StoreError(
+                f"{self.folder / INDEX}: columns of whole numbers expected: {', '.join(wrong)}; "
+                "make the store again"
+            )
         self.index: dict[str, np.ndarray] = {
             name: table.column(name).to_numpy() for name in table.column_names
         }
@@ -105,7 +116,8 @@ class SkeletonStore:
         self._rows: dict[str, int] | None = None
 
     def _check_parts(self, meta: dict[str, Any]) -> None:
-        rows = int((self.index["frames"] * self.index["bodies"]).sum())
+        sizes = self.index["frames"] * self.index["bodies"]
+        rows = int(sizes.sum())
         shape = (rows, len(self.layout.joints), 3)
         if self._joints.shape != shape or self._joints.dtype != np.float32:
             raise StoreError(
@@ -119,6 +131,21 @@ class SkeletonStore:
             )
         if (self.index["bodies"] > self.bodies).any():
             raise StoreError(f"{self.folder / INDEX}: a clip has more than {self.bodies} bodies")
+        if (self.index["offset"] != np.cumsum(sizes) - sizes).any() or (sizes < 1).any():
+            raise StoreError(
+                f"{self.folder / INDEX}: the clips do not follow each other; make the store again"
+            )
+        if len(self.measured) != len(self.layout.joints):
+            raise StoreError(
+                f"{self.folder / META}: measured must say yes or no for {shape[1]} joints"
+            )
+        labels = self.index["label"]
+        if self.classes is not None and (labels >= len(self.classes)).any():
+            i = int((labels >= len(self.classes)).argmax())
+            raise StoreError(
+                f"{self.folder}: label {labels[i]} of clip {self.index['name'][i]} is out of "
+                f"range; allowed: 0..{len(self.classes) - 1}"
+            )
 
     def __len__(self) -> int:
         return len(self.index["name"])
@@ -148,10 +175,12 @@ class SkeletonStore:
 
         Raises:
             InputError: No such clip.
+            StoreError: Coordinates that are not finite numbers.
         """
         i = self.row(which) if isinstance(which, str) else int(which)
         if not 0 <= i < len(self):
             raise InputError(f"{self.folder}: clips are numbered 0..{len(self) - 1}, not {i}")
+        self._check_finite(i)
         tracks = self.tracks(i)
         clip = np.zeros((3, tracks.shape[1], tracks.shape[2], self.bodies), np.float32)
         clip[..., : len(tracks)] = tracks.transpose(3, 1, 2, 0)
@@ -165,6 +194,13 @@ class SkeletonStore:
         offset = int(self.index["offset"][i])
         rows = self._joints[offset : offset + frames * bodies]
         return rows.reshape(bodies, frames, *rows.shape[1:])
+
+    def _check_finite(self, i: int) -> None:
+        if not np.isfinite(self.tracks(i)).all():
+            raise StoreError(
+                f"{self.folder}: clip {self.index['name'][i]} has coordinates that are not finite "
+                "numbers; make the store again"
+            )
 
     def verify(self) -> None:
         """Read everything and compare with the checksum.
@@ -240,6 +276,7 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         self._lock: IO[bytes] | None = None
         self._journal: IO[bytes] | None = None
+        self._made = missing_parents(self._work)
         with self._writing():
             if self._job is None:
                 self._partial.mkdir(parents=True)
@@ -279,6 +316,7 @@ class StoreWriter:
                     _close(file)
             if not keep:
                 shutil.rmtree(self._work, ignore_errors=True)
+                remove_empty(self._made)
 
     @property
     def _row_bytes(self) -> int:
@@ -357,11 +395,10 @@ class StoreWriter:
             raise InputError(f"clip {name}: the name is used twice")
         if clip.shape[3] > self.bodies:
             raise InputError(f"clip {name}: {clip.shape[3]} bodies, the store holds {self.bodies}")
-        label = fields.get("label", -1)
-        if self.classes is not None and not -1 <= int(label) < len(self.classes):
-            raise InputError(
-                f"clip {name}: label {label} is out of range; allowed: 0..{len(self.classes) - 1}"
-            )
+        label = int(fields.get("label", -1))
+        if label < -1 or (self.classes is not None and label >= len(self.classes)):
+            allowed = "0 or more" if self.classes is None else f"0..{len(self.classes) - 1}"
+            raise InputError(f"clip {name}: label {label} is out of range; allowed: {allowed}")
         row = {
             "name": name,
             **dict.fromkeys(NUMBERS, -1),
@@ -478,4 +515,15 @@ def _read_meta(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path}: missing or of the wrong kind: {', '.join(wrong)}")
     if meta["format"] != FORMAT:
         raise StoreError(f"{path}: format {meta['format']}, this version reads {FORMAT}")
+    names = meta["classes"] or {"ids": [], "names": []}
+    lists = (meta["measured"], names.get("ids"), names.get("names"))
+    if not all(
+        isinstance(values, list) and all(isinstance(value, kind) for value in values)
+        for values, kind in zip(lists, (bool, str, str), strict=True)
+    ):
+        raise StoreError(f"{path}: measured or classes are damaged; make the store again")
+    if meta["single_body"] not in get_args(SingleBody):
+        raise StoreError(
+            f"{path}: single_body {meta['single_body']!r}; allowed: {get_args(SingleBody)}"
+        )
     return meta

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from ski_eval import __version__, command, scoring
+from ski_eval.errors import InputError
 from ski_eval.predictions import load_predictions
 from ski_eval.results import ResultCard, card_json, plain, read_card, read_cards
 from ski_eval.tables import accuracy_table, format_interval, format_value, markdown_table
@@ -35,7 +37,9 @@ def table(folder: Path, json: bool = False) -> None:
         folder: e.g. the results of a run.
         json: print JSON instead of Markdown.
     """
-    made = accuracy_table([card for _, card in read_cards(folder)])
+    cards = [card for _, card in read_cards(folder)]
+    with _named(f"{folder}"):
+        made = accuracy_table(cards)
     print(json_format.dumps(plain(made), indent=1) if json else made.markdown(), end="")
     if json:
         print()
@@ -61,7 +65,7 @@ def score(
     """
     found = scoring.score(
         load_predictions(predictions),
-        rng=np.random.default_rng(seed),
+        rng=_rng(seed),
         factor=factor,
         level=level,
         samples=samples,
@@ -104,8 +108,8 @@ def compare(
         json: print JSON instead of text.
     """
     first, second = load_predictions(a), load_predictions(b)
-    rng = np.random.default_rng(seed)
-    found = scoring.compare(first, second, rng=rng, level=level, samples=samples)
+    with _named(f"{a} and {b}"):
+        found = scoring.compare(first, second, rng=_rng(seed), level=level, samples=samples)
     if json:
         print(json_format.dumps(plain(found), indent=1))
         return
@@ -139,11 +143,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
+def _rng(seed: int) -> np.random.Generator:
+    if seed < 0:
+        raise InputError(f"--seed must be 0 or more, got {seed}")
+    return np.random.default_rng(seed)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say in errors which files they are about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+
+
 def _lines(card: ResultCard) -> list[str]:
     """The fields of a card that are set, one a line."""
     unit = " %" if card.unit == "fraction" else ""
     where = card.environment
     git = where.get("git")
+    commit = f"{git.get('commit')}" if isinstance(git, dict) else git
+    changed = isinstance(git, dict) and git.get("dirty")
     fields: list[tuple[str, object]] = [
         ("name", card.name),
         ("method", card.method),
@@ -161,7 +182,7 @@ def _lines(card: ResultCard) -> list[str]:
         ("split hash", card.split_hash),
         ("config hash", card.config_hash),
         ("config", json_format.dumps(card.config, ensure_ascii=False) if card.config else None),
-        ("git", git and f"{git.get('commit')}{' with changes' if git.get('dirty') else ''}"),
+        ("git", git and f"{commit}{' with changes' if changed else ''}"),
         ("versions", _joined(where.get("versions"))),
         ("hardware", _joined(where.get("hardware"))),
         ("wall time", None if card.wall_time_s is None else f"{card.wall_time_s:.1f} s"),
@@ -174,7 +195,7 @@ def _joined(values: object) -> str | None:
     if not isinstance(values, dict):
         return None
     return ", ".join(
-        f"{name} {', '.join(value) if isinstance(value, list) else value}"
+        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in values.items()
         if value not in (None, [])
     )

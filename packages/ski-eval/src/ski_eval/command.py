@@ -8,9 +8,30 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, NoReturn, get_origin, get_type_hints
 
-from jsonargparse import CLI, set_parsing_settings
+from jsonargparse import CLI, ArgumentParser, Namespace, set_parsing_settings
+
+
+class Parser(ArgumentParser):
+    """An argument parser that says in one line what is wrong, like every other error."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line on standard error and leave with 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        prog = parser.prog.replace(" [options]", "")
+        print(f"{prog}: {' '.join(message.split())}; see {prog} --help", file=sys.stderr)
+        self.exit(2)
+
+    def parse_args(self, args: Sequence[str], *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
+        """As in the base class; a settings file that is not UTF-8 is an error like others."""
+        try:
+            return super().parse_args(args, *more, **options)
+        except UnicodeDecodeError as error:
+            named = [Path(arg.split("=", 1)[-1]) for arg in args]
+            found = [p for p in named if os.path.isfile(p) and p.read_bytes() == error.object]
+            self.error(f"{found[0] if found else 'a settings file'}: not UTF-8 text")
 
 
 def run(
@@ -26,7 +47,8 @@ def run(
     Options, help and ``--config FILE`` come from the functions' signatures and docstrings. A
     ``bool`` option stands alone (``--json``) and a first parameter that is a list takes as many
     arguments as are given. Standard output is for results, standard error for the log. Exit codes:
-    0 done, 1 failed, 2 wrong usage or input (one line, no traceback).
+    0 done, 1 failed, 2 wrong usage or input, or a file that cannot be read or
+    written (one line, no traceback).
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if args[:1] == ["--version"]:
@@ -37,7 +59,14 @@ def run(
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
-        code = CLI(commands, args=args, prog=prog, description=description, allow_abbrev=False)
+        code = CLI(
+            commands,
+            args=args,
+            prog=prog,
+            description=description,
+            allow_abbrev=False,
+            parser_class=Parser,
+        )
         sys.stdout.flush()
     except SystemExit as leave:  # usage errors of the parser, --help, --print_config
         return leave.code if isinstance(leave.code, int) else 2
@@ -49,10 +78,15 @@ def run(
         return 1
     except Exception as error:
         exit_code = getattr(error, "exit_code", None)
-        if exit_code is None:
+        if exit_code is not None:
+            print(f"{prog}: {error}", file=sys.stderr)
+            return exit_code
+        if not isinstance(error, OSError):
             raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return exit_code
+        told = f"{error.filename}: " if error.filename else ""
+        reason = str(error.strerror or error)
+        print(f"{prog}: {told}{reason}; check path, permissions and free space", file=sys.stderr)
+        return 2
     return code if isinstance(code, int) and not isinstance(code, bool) else 0
 
 

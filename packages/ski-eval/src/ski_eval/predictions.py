@@ -122,7 +122,10 @@ def load_predictions(path: str | Path) -> Predictions:
             labels, logits, raw = (archive[name] for name in ("labels", "logits", "header"))
         header = json.loads(raw.tobytes().decode("utf-8"))
     except KeyError as error:
-        raise InputError(f"{path}: no predictions file of ski-eval: {error.args[0]}") from error
+        raise InputError(
+            f"{path}: no predictions file of ski-eval ({error.args[0]}); give what an evaluation "
+            "saved"
+        ) from error
     except (
         ValueError,
         OSError,
@@ -131,8 +134,12 @@ def load_predictions(path: str | Path) -> Predictions:
         AttributeError,
         zipfile.BadZipFile,
         zlib.error,
+        RecursionError,
     ) as error:
-        raise InputError(f"{path}: no predictions file of ski-eval, or damaged: {error}") from error
+        raise InputError(
+            f"{path}: no predictions file of ski-eval, or damaged ({type(error).__name__}); give "
+            "what an evaluation saved, or make it again"
+        ) from error
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise InputError(f"{path}: no predictions file of ski-eval; expected schema {SCHEMA!r}")
     expected = {"schema", "names", "classes", "groups", "unseen", "meta", "checksum"}

@@ -163,7 +163,7 @@ def read_cards(folder: str | Path) -> list[tuple[Path, ResultCard]]:
     if not folder.is_dir():
         raise MissingFileError(f"{folder}: no such folder")
     found: list[tuple[Path, ResultCard]] = []
-    for path in sorted(folder.rglob("*.json")):
+    for path in sorted(path for path in folder.rglob("*.json") if path.is_file()):
         content = files.read_json(path)
         schema = content.get("schema") if isinstance(content, dict) else None
         if isinstance(schema, str) and schema.startswith("ski-eval/result-card/"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -87,8 +88,11 @@ def _read_array(path: str) -> np.ndarray:
         raise MissingFileError(f"{path}: no such file")
     try:
         values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path}: not a readable .npy file of plain numbers ({error})") from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: not a readable .npy file of plain numbers (damaged, of another kind, or with "
+            "Python objects, which are never loaded); extract the features again"
+        ) from error
     if not isinstance(values, np.ndarray):
         raise InputError(f"{path}: an archive of arrays; wanted one array in a .npy file")
     return values

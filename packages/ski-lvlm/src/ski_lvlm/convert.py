@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ski_lvlm.errors import ConfigError
 from ski_lvlm.projector import ProjectorConfig, Projectors
 from ski_skeleton.convert.table import Table, from_published, same, to_published
 from ski_skeleton.errors import CheckpointError
@@ -49,7 +50,10 @@ def config_of(state: Mapping[str, Tensor], source: str) -> ProjectorConfig:
         )
     width, video = sizes["video"]
     skeleton = None if sizes["skeleton"] is None else sizes["skeleton"][1]
-    return ProjectorConfig(width=width, video_channels=video, skeleton_channels=skeleton)
+    try:
+        return ProjectorConfig(width=width, video_channels=video, skeleton_channels=skeleton)
+    except ConfigError as error:
+        raise CheckpointError(f"{source}: {error}") from error
 
 
 def from_published_file(

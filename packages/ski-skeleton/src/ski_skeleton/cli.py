@@ -22,7 +22,7 @@ from ski_eval import Predictions, format_interval, save_predictions, score
 from ski_skeleton import __version__, pipeline
 from ski_skeleton.convert.hyperformer import OFFICIAL_HEAD, SKI_HEAD, hyperformer_table
 from ski_skeleton.convert.table import from_published, to_published
-from ski_skeleton.errors import RunError
+from ski_skeleton.errors import CheckpointError, ConfigError, RunError
 from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.skeleton_clip import SkeletonClip
 from ski_skeleton.train import TrainConfig, read_model, write_model
@@ -39,12 +39,17 @@ def train(recipe: str, *, out: str, seed: int = 0) -> None:
         out: run folder; gets logs, checkpoints while training, and the model.
         seed: of weights and data order.
     """
+    if seed < 0:
+        raise InputError(f"--seed must be 0 or more, got {seed}")
     settings = pipeline.read_recipe(recipe)
     run = Path(out)
     if (run / "model").is_dir():
         raise ExistingOutputError(f"{run / 'model'}: already trained; choose another run folder")
     sets = pipeline.open_sets(settings, seed=seed)
-    command_line_fit(settings, sets, run, seed)
+    try:
+        command_line_fit(settings, sets, run, seed)
+    except ConfigError as error:
+        raise ConfigError(f"{recipe}: {error}") from error
     print(run / "model")
 
 
@@ -103,9 +108,10 @@ def evaluate(recipe: str, model: str, *, out: str, json: bool = False) -> None:
         raise RunError(f"{folder}: is a file; choose another folder")
     trained, meta = pipeline.load_skeleton_clip(model)
     sets = pipeline.open_sets(settings)
-    if not isinstance(meta.get("classes_seen"), list):
+    known = meta.get("classes_seen")
+    if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
         raise InputError(f"{model}: does not say which classes trained it; train it again")
-    leaked = sorted(set(meta["classes_seen"]) & set(sets.unseen))
+    leaked = sorted(set(known) & set(sets.unseen))
     if leaked:
         raise InputError(
             f"{model}: was trained on {leaked}, which this recipe calls unseen; train it on the "
@@ -117,6 +123,11 @@ def evaluate(recipe: str, model: str, *, out: str, json: bool = False) -> None:
         ("unseen-people", sets.test_seen, sets.seen),
     ):
         result = pipeline.zero_shot_scores(trained, source, names)
+        if not np.isfinite(result.logits).all():
+            raise CheckpointError(
+                f"{model}: gives scores that are not finite numbers; it is damaged or its training "
+                "diverged: copy it again or train it again"
+            )
         found[folder / f"{name}.npz"] = Predictions(
             names=tuple(record.name for record in source.records),
             labels=result.labels,
@@ -124,8 +135,8 @@ def evaluate(recipe: str, model: str, *, out: str, json: bool = False) -> None:
             classes=tuple(names),
             groups=_people(source.records),
         )
-    for path, predictions in found.items():
-        save_predictions(predictions, path)
+    for path in sorted(found, key=lambda path: not path.exists()):  # those there may be refused
+        save_predictions(found[path], path)
     for path, predictions in found.items():
         for row in score(predictions, rng=np.random.default_rng(0)):
             if json:

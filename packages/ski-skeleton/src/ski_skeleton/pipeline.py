@@ -53,6 +53,8 @@ class ZeroShotData:
     def __post_init__(self) -> None:
         if (self.split is None) == (not self.unseen):
             raise ConfigError("give either a published split or unseen class names")
+        if self.split is not None:
+            zero_shot_split(self.split)
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,9 @@ def load_skeleton_clip(folder: str | Path) -> tuple[SkeletonClip, dict[str, Any]
     """
     _, plain, state, meta = read_model(folder, KIND)
     config = from_plain(SkeletonClipConfig, plain, str(folder))
-    model = SkeletonClip(replace(config, clip=without_weights(config.clip)))
+    try:
+        model = SkeletonClip(replace(config, clip=without_weights(config.clip)))
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: {error}") from error
     load_strictly(model, state, folder)
     return model.eval(), meta

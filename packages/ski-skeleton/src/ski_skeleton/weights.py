@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -38,14 +39,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             raise CheckpointError(
                 f"{path}: not a readable safetensors file ({error}); copy or convert it again"
             ) from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: not a PyTorch archive of plain tensors ({first}); files that need full "
-            "unpickling are refused: save the state dict alone, or as safetensors"
-        ) from error
+    content = load_plain(path)
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -55,6 +49,23 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if odd:
         raise CheckpointError(f"{path}: entries that are no tensors: {shorten(odd)}")
     return {str(k).removeprefix("module."): v for k, v in content.items()}
+
+
+def load_plain(path: Path) -> Any:
+    """Content of a PyTorch archive of tensors and plain values; no code of the file runs.
+
+    Raises:
+        CheckpointError: damaged, of another kind, or with objects that only code can build.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the reader raise anything
+        raise CheckpointError(
+            f"{path}: damaged, or not a PyTorch archive of plain tensors; files that need full "
+            "unpickling are refused: get it again, or save the state dict alone, or as safetensors"
+        ) from error
 
 
 def write_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:

@@ -6,6 +6,8 @@ import json as json_module
 from collections.abc import Sequence
 
 from ski_data import command
+from ski_data.errors import InputError
+from ski_data.video.decode import probe
 from ski_vlm import __version__
 from ski_vlm.predict import load, read_class_names
 
@@ -30,6 +32,10 @@ def predict(
         json: print one JSON object per video instead of a table.
     """
     names = read_class_names(classes)
+    if top_k < 1:
+        raise InputError(f"--top_k must be at least 1, got {top_k}")
+    for path in video:
+        probe(path)
     recognizer = load(model, device=device)
     for path in video:
         ranked = recognizer.predict(path, names, top_k=top_k)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +14,18 @@ import torch
 from ski_data.classes import read_classes
 from ski_data.config import from_plain
 from ski_data.errors import InputError, MissingFileError
+from ski_data.text import read_text
 from ski_data.video.decode import probe, read_frames
 from ski_data.video.sampling import test_indices
 from ski_data.video.transforms import center_crop, resize_short_side
+from ski_skeleton.errors import CheckpointError
 from ski_skeleton.train.model_folder import read_model
 from ski_skeleton.weights import load_strictly
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.vificlip import ViFiClip, ViFiClipConfig
 
+LISTS = (".csv", ".txt")
+"""Endings of files of class names."""
 KIND = "vifi-clip"
 """Kind of the model folders that hold a ViFi-CLIP student."""
 
@@ -36,12 +42,18 @@ class Recognizer:
     """A trained student with its input rules."""
 
     def __init__(
-        self, model: ViFiClip, *, device: str | torch.device = "cpu", meta: dict | None = None
+        self,
+        model: ViFiClip,
+        *,
+        device: str | torch.device = "cpu",
+        meta: dict | None = None,
+        name: str = "the model",
     ) -> None:
-        self.model = model.eval().to(device)
+        self.device = check_device(device)
+        self.model = model.eval().to(self.device)
         self.model.text.freeze()
-        self.device = torch.device(device)
         self.meta = meta or {}
+        self.name = name
 
     def predict(
         self, video: str | Path | np.ndarray, classes: Sequence[str], *, top_k: int | None = None
@@ -56,12 +68,18 @@ class Recognizer:
         Raises:
             InputError: a file that cannot be decoded, frames of another shape, no class names,
                 or one twice.
+            CheckpointError: the model's scores are not finite.
         """
         names = check_names(classes)
         frames = torch.from_numpy(self.frames(video)[None]).to(self.device)
         with torch.inference_mode():
             output = self.model(self.model.normalise(frames), names)
             probabilities = output.logits.softmax(-1)[0].cpu().tolist()
+        if not all(map(math.isfinite, probabilities)):
+            raise CheckpointError(
+                f"{self.name}: gives probabilities that are not finite numbers; it is damaged or "
+                "its training diverged: copy it again or train it again"
+            )
         ranked = sorted(zip(names, probabilities, strict=True), key=lambda pair: -pair[1])
         return [Prediction(name, p) for name, p in ranked[:top_k]]
 
@@ -93,7 +111,26 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Recognize
     _, plain, state, meta = read_model(folder, KIND)
     model = build_student(plain, str(folder))
     load_strictly(model, state, folder)
-    return Recognizer(model, device=device, meta=meta)
+    return Recognizer(model, device=device, meta=meta, name=str(folder))
+
+
+def check_device(name: str | torch.device) -> torch.device:
+    """The device of that name, if this machine has it.
+
+    Raises:
+        ConfigError: no such device, or not here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device is not None and device.type == "cuda" and (device.index or 0) < cards:
+        return device
+    if device is None or device.type != "cpu":
+        known = ["cpu", *(f"cuda:{i}" for i in range(cards))]
+        raise ConfigError(f"--device {name}: not on this machine; it has {', '.join(known)}")
+    return device
 
 
 def build_student(plain: dict, where: str) -> ViFiClip:
@@ -101,7 +138,10 @@ def build_student(plain: dict, where: str) -> ViFiClip:
     config = from_plain(ViFiClipConfig, plain, where)
     if config.clip.pretrained is not None:
         raise ConfigError(f"{where}: a model folder brings its own weights, not {config.clip}")
-    return ViFiClip(config)
+    try:
+        return ViFiClip(config)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def check_names(classes: Sequence[str]) -> list[str]:
@@ -124,14 +164,24 @@ def check_names(classes: Sequence[str]) -> list[str]:
 def read_class_names(text: str) -> list[str]:
     """Class names from ``a,b,c``, or from a file with one per line or with columns ``id,name``."""
     path = Path(text)
-    if "," not in text and path.suffix in (".csv", ".txt") and not path.is_file():
-        raise MissingFileError(f"{path}: no such file of class names")
-    if not path.is_file():
+    if not os.path.isfile(path):
+        if os.path.isdir(path) or ("," not in text and (os.sep in text or path.suffix in LISTS)):
+            raise MissingFileError(f"{path}: no such file of class names")
         return check_names([name for name in text.split(",") if name.strip()])
     if path.suffix == ".csv":
         return check_names(read_classes(path).names)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file of class names ({error})") from error
-    return check_names([line for line in lines if line.strip()])
+    if path.suffix not in LISTS:
+        raise InputError(f"{path}: a file of class names ends in {' or '.join(LISTS)}")
+    lines: dict[str, int] = {}
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        name = line.strip()
+        if name in lines:
+            raise InputError(
+                f"{path}, line {number}: class {name!r} stands already in line {lines[name]}; "
+                "remove one"
+            )
+        if name:
+            lines[name] = number
+    if not lines:
+        raise InputError(f"{path}: no class names in it; write one per line")
+    return list(lines)

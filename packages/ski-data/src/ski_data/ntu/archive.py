@@ -254,15 +254,16 @@ def read_archive(path: Path | str) -> dict[str, ArchivePart]:
     return parts
 
 
-def archive_rows(path: Path | str, part: str) -> Iterator[np.ndarray]:
+def archive_rows(path: Path | str, part: str, rows: int) -> Iterator[np.ndarray]:
     """The rows (T, 150) float32 of ``x_train`` or ``x_test``, one after the other from the file.
 
     Args:
         path: The archive.
         part: ``train`` or ``test``.
+        rows: How many there must be: the number of labels.
 
     Raises:
-        InputError: Not (N, T, 150) floats in row order, or the file is damaged.
+        InputError: Another number of rows, not (N, T, 150) floats in row order, or a damaged file.
     """
     path = Path(path)
     with _readable(path), zipfile.ZipFile(path) as archive:  # noqa: SIM117
@@ -280,8 +281,10 @@ def archive_rows(path: Path | str, part: str) -> Iterator[np.ndarray]:
                     f"{path}: x_{part} must be floats (N, T, {ROW}) in row order, not {dtype} "
                     f"{shape}"
                 )
+            if shape[0] != rows:
+                raise InputError(f"{path}: {shape[0]} rows in x_{part} for {rows} in y_{part}")
             size = shape[1] * ROW * dtype.itemsize
-            for _ in range(shape[0]):
+            for _ in range(rows):
                 data = file.read(size)
                 if len(data) != size:
                     raise EOFError

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 
 from ski_data.classes import ClassSet, read_classes
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
+from ski_data.errors import ExistingOutputError, InputError, SkiDataError
 from ski_data.layouts import KINECT25
 from ski_data.ntu.align import align
 from ski_data.ntu.archive import get_protocol, write_archive
@@ -33,6 +33,7 @@ from ski_data.ntu.skeleton_file import parse_skeleton, read_skeleton
 from ski_data.progress import Progress
 from ski_data.splits import dataset_classes
 from ski_data.store import SingleBody, SkeletonStore, StoreWriter
+from ski_data.text import read_text
 
 log = logging.getLogger(__name__)
 
@@ -249,11 +250,13 @@ def _missing_names() -> set[str]:
 
 
 def _listed_names(file: str) -> set[str]:
-    try:
-        names = Path(file).read_text(encoding="utf-8").split()
-    except (FileNotFoundError, IsADirectoryError):
-        raise MissingFileError(f"{file}: no such list") from None
-    return {str(parse_name(name)) for name in names}
+    names = set()
+    for line, text in enumerate(read_text(file, "list").split("\n"), 1):
+        try:
+            names |= {str(parse_name(name)) for name in text.split()}
+        except InputError as error:
+            raise InputError(f"{file}, line {line}: {error}") from None
+    return names
 
 
 def _end_with_parent() -> None:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from ski_data import __version__
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.folders import missing_parents, remove_empty
 from ski_data.manifest import Record, read_manifest
 from ski_data.progress import Progress
 from ski_data.video.decode import VideoError, probe, read_all, scaled_size
@@ -223,6 +224,7 @@ def write_video_store(
         )
     paths = _video_paths(records)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    made = missing_parents(partial)
     partial.mkdir(parents=True)
     try:
         index = _plan(records, paths, short_side, max_frames, workers)
@@ -254,6 +256,7 @@ def write_video_store(
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        remove_empty(made)
     return VideoStore(folder)
 
 
@@ -273,9 +276,15 @@ def cache(
         max_frames: Longer videos are thinned to this many evenly spread frames.
         workers: Processes that decode.
     """
+    records = read_manifest(manifest)
+    without = [record.name for record in records if record.video is None]
+    if without:
+        raise InputError(
+            f"{manifest}: clip {without[0]} has no video; give its file or leave it out"
+        )
     store = write_video_store(
         out,
-        read_manifest(manifest),
+        records,
         short_side=short_side,
         max_frames=max_frames,
         workers=workers,

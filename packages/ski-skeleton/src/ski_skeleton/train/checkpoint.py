@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from ski_skeleton.errors import CheckpointError
-from ski_skeleton.weights import load_strictly, read_weights, write_weights
+from ski_skeleton.weights import load_plain, load_strictly, read_weights, write_weights
 
 STATE = "trainer.pt"
 WEIGHTS = "weights.safetensors"
@@ -61,21 +60,15 @@ def load_checkpoint(
     """
     load_strictly(module, read_weights(path / WEIGHTS), path)
     try:
-        content = torch.load(path / STATE, map_location="cpu", weights_only=True)
+        content = load_plain(path / STATE)
         optimizer.load_state_dict(content["optimizer"])
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        EOFError,
-        OSError,
-    ) as error:
+        torch.set_rng_state(content["rng"]["cpu"])
+        int(content["step"])
+    except (CheckpointError, RuntimeError, ValueError, KeyError, TypeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path / STATE}: cannot be read ({first}); remove {path} to start again"
         ) from error
-    torch.set_rng_state(content["rng"]["cpu"])
     if torch.cuda.is_available() and "cuda" in content["rng"]:
         torch.cuda.set_rng_state(content["rng"]["cuda"])
     return content

@@ -58,7 +58,14 @@ class TrainConfig:
             for name in ("epochs", "batch_size", "accumulation", "log_every")
             if getattr(self, name) < 1
         ]
-        if self.batch_size % self.accumulation:
+        wrong += [
+            f"{name} must not be negative, got {getattr(self, name)}"
+            for name in ("workers", "checkpoint_seconds", "seed")
+            if getattr(self, name) < 0
+        ]
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            wrong.append(f"clip_norm must be positive, got {self.clip_norm}")
+        if self.accumulation > 0 and self.batch_size % self.accumulation:
             wrong.append(f"batch_size {self.batch_size} is no multiple of accumulation")
         if wrong:
             raise ConfigError("training: " + "; ".join(wrong))

@@ -75,8 +75,12 @@ def read_model(
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         found, config = settings["kind"], settings["config"]
+        if not isinstance(meta, dict):
+            raise TypeError(f"{META} holds no entries by name")
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: damaged {CONFIG} or {META} ({error})") from error
+        raise CheckpointError(
+            f"{folder}: damaged {CONFIG} or {META} ({error}); copy it again"
+        ) from error
     if kind is not None and found != kind:
         raise CheckpointError(f"{folder}: holds a {found} model, a {kind} model is needed")
     return found, config, read_weights(folder / WEIGHTS), meta

@@ -36,6 +36,7 @@ class ViFiClipConfig:
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise ConfigError(f"frames must be at least 1, got {self.frames}")
+        class_prompts(["any"], self.template)
 
 
 class StudentOutput(NamedTuple):
