@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ski_data.errors import ExistingOutputError, MissingFileError
+from ski_data.cli import main
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_data.instructions import (
     Instruction,
     InstructionError,
@@ -81,7 +82,7 @@ def test_a_wrong_file_is_refused(tmp_path):
     with pytest.raises(InstructionError, match="not JSON"):
         read_instructions(path)
     path.write_bytes(b'["\xff"]')
-    with pytest.raises(InstructionError, match="UTF-8"):
+    with pytest.raises(InputError, match="UTF-8"):
         read_instructions(path)
     twice = {"id": "x", "video": "v", "conversations": turn()}
     with pytest.raises(InstructionError, match=r"item 2.*already in item 1"):
@@ -111,3 +112,42 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
 def test_missing_videos_are_listed_once():
     pairs = [Instruction(str(i), video, "q", "a") for i, video in enumerate("abca")]
     assert missing_videos(pairs, {"b"}) == ["a", "c"]
+
+
+def test_check_counts_and_converts(tmp_path, capsys):
+    source, out = tmp_path / "a.json", tmp_path / "pairs.jsonl"
+    item = {"id": "x", "video": "S001.pkl", "pose": "S001.npy", "conversations": turn()}
+    source.write_text(json.dumps([item]))
+    for folder, name in (("videos", "S001.avi"), ("skeletons", "deep/S001.skeleton")):
+        path = tmp_path / folder / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    folders = [f"--videos={tmp_path / 'videos'}", f"--skeletons={tmp_path / 'skeletons'}"]
+    assert main(["check-instructions", str(source), *folders, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "pairs: 1\n" in text
+    assert "no problems" in text
+    assert read_instructions(out) == read_instructions(source)
+    assert main(["check-instructions", str(source), "--out", str(out)]) == 2
+    assert main(["check-instructions", str(source), "--videos", str(tmp_path / "gone")]) == 2
+
+
+def test_check_lists_what_spoils_a_training(tmp_path, capsys):
+    source = tmp_path / "pairs.jsonl"
+    pairs = [
+        Instruction("1", "a", "What?", "Sits.", "a"),
+        Instruction("2", "a", "What?", "Sits."),
+        Instruction("3", "b", "Who?", "See <video>."),
+    ]
+    write_instructions(source, pairs)
+    (tmp_path / "b.mp4").touch()
+    folders = [f"--videos={tmp_path}", f"--skeletons={tmp_path}"]
+    assert main(["check-instructions", str(source), *folders, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["counts"]["videos"] == 2
+    assert [text.split(" in ")[0] for text in found["problems"]] == [
+        "1 x videos not",
+        "1 x skeletons not",
+        "1 x the same pair twice: 2 = 1",
+        "1 x a placeholder",
+    ]

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from ski_data.classes import ClassSet, write_classes
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.folders import missing_parents, remove_empty
+from ski_data.instructions import Instruction, write_instructions
+from ski_data.manifest import Record, write_manifest
+from ski_data.text import read_text
+from ski_data.timed_labels import Segment, TimedLabels, write_timed_labels
 
-from ski_data.classes import ClassSet
-from ski_data.errors import InputError, MissingFileError
-from ski_data.instructions import Instruction
+log = logging.getLogger(__name__)
 
 COLUMNS = (
     "id",
@@ -33,19 +40,13 @@ COLUMNS = (
     "length",
 )
 QUESTION = "What is the person doing in the video?"
+CLASSES_FILE = "Charades_v1_classes.txt"
+PART_FILES = {"train": "Charades_v1_train.csv", "test": "Charades_v1_test.csv"}
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov")
 
 
 class CharadesError(InputError):
     """Annotations that cannot be used, with the file and the line."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One action of a video; ends are in seconds, and may lie past the end of the video."""
-
-    label: int
-    start: float
-    end: float
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,11 @@ def read_charades_classes(path: Path | str) -> ClassSet:
 
     Raises:
         MissingFileError: There is no such file.
-        CharadesError: A line of another form; the text names it.
+        InputError: Not UTF-8, a line of another form, a class twice; the text names file and line.
     """
     path = Path(path)
     rows = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path, "class file").split("\n"), 1):
         if not line.strip():
             continue
         id_, _, name = line.strip().partition(" ")
@@ -99,7 +100,10 @@ def read_charades_classes(path: Path | str) -> ClassSet:
         rows.append((id_, name.strip()))
     if not rows:
         raise CharadesError(f"{path}: no classes")
-    return ClassSet(tuple(id_ for id_, _ in rows), tuple(name for _, name in rows))
+    try:
+        return ClassSet(tuple(id_ for id_, _ in rows), tuple(name for _, name in rows))
+    except InputError as error:
+        raise CharadesError(f"{path}: {error}") from None
 
 
 def read_charades(path: Path | str, classes: ClassSet) -> list[CharadesVideo]:
@@ -107,11 +111,13 @@ def read_charades(path: Path | str, classes: ClassSet) -> list[CharadesVideo]:
 
     Raises:
         MissingFileError: There is no such file.
-        CharadesError: A missing column, an unknown class, times that are no numbers or run
+        InputError: Not UTF-8, a missing column, an unknown class, times that are no numbers or run
             backwards, a video that stands twice; the text names file and line.
     """
     path = Path(path)
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    reader = csv.DictReader(
+        io.StringIO(read_text(path, "annotation file"), newline=""), strict=True
+    )
     try:
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
@@ -137,23 +143,6 @@ def read_charades(path: Path | str, classes: ClassSet) -> list[CharadesVideo]:
     return videos
 
 
-def multi_hot(videos: Sequence[CharadesVideo], classes: ClassSet) -> np.ndarray:
-    """Which actions each video holds, uint8 (N, K), for the classification protocol."""
-    labels = np.zeros((len(videos), len(classes)), np.uint8)
-    for row, video in zip(labels, videos, strict=True):
-        row[[segment.label for segment in video.actions]] = 1
-    return labels
-
-
-def labels_at(video: CharadesVideo, times: np.ndarray, classes: ClassSet) -> np.ndarray:
-    """Which actions go on at each time, ends included, uint8 (T, K); ``times`` (T,) in seconds."""
-    times = np.asarray(times, np.float64)
-    labels = np.zeros((len(times), len(classes)), np.uint8)
-    for segment in video.actions:
-        labels[(segment.start <= times) & (times <= segment.end), segment.label] = 1
-    return labels
-
-
 def caption_pairs(videos: Sequence[CharadesVideo], question: str = QUESTION) -> list[Instruction]:
     """One question and answer per description of each video; the script where there is none."""
     return [
@@ -164,13 +153,124 @@ def caption_pairs(videos: Sequence[CharadesVideo], question: str = QUESTION) -> 
     ]
 
 
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
+def timed_labels(videos: Sequence[CharadesVideo]) -> list[TimedLabels]:
+    """The actions of each video, under the video's id."""
+    return [TimedLabels(video.id, video.length, video.actions) for video in videos]
+
+
+def prepare_charades(
+    annotations: str, out: str, videos: str | None = None, question: str = QUESTION
+) -> None:
+    """Turn the Charades annotations into manifests, timed labels and question-answer pairs.
+
+    For each part, train and test, the folder gets three files that speak of the same videos:
+    PART.jsonl, a manifest (name, video, subject, the first description as caption) without
+    labels, since a video has many; PART-actions.jsonl, all actions with times in seconds; and
+    PART-pairs.jsonl, a question and answer per description. classes.csv lists the 157 classes.
+    Subjects are numbered from 1 in alphabetical order over both parts.
+
+    Args:
+        annotations: Folder that holds Charades_v1_classes.txt and Charades_v1_train.csv or
+            Charades_v1_test.csv, or both.
+        out: Folder to make; it must not be there yet.
+        videos: Folder with the video files, ID.mp4 at any depth; those that are not there are left
+            out and listed in missing.txt, and a part without any is not written. If not given, the
+            manifests name ID.mp4 and nothing is looked for.
+        question: What the pairs ask.
+
+    Raises:
+        MissingFileError: A folder or the classes are not there, or no part is.
+        InputError: Annotations that cannot be used, a video in both parts or in two folders, or no
+            video there at all.
+        ExistingOutputError: ``out`` is there already.
+    """
+    folder, target = Path(annotations), Path(out)
+    if target.exists():
+        raise ExistingOutputError(f"{target} is there already; name another folder or remove it")
+    if not folder.is_dir():
+        raise MissingFileError(f"{folder}: no such folder")
+    if not question.strip():
+        raise InputError("question must not be empty")
+    classes = read_charades_classes(folder / CLASSES_FILE)
+    parts = {
+        part: read_charades(folder / file, classes)
+        for part, file in PART_FILES.items()
+        if (folder / file).is_file()
+    }
+    if not parts:
+        raise MissingFileError(f"{folder}: neither {' nor '.join(PART_FILES.values())} in it")
+    _check_apart(folder, parts)
+    everyone = sorted({video.subject for part in parts.values() for video in part})
+    people = {subject: number for number, subject in enumerate(everyone, 1)}
+    files = None if videos is None else _video_files(Path(videos))
+    missing = []
+    if files is not None:
+        named = [video.id for part in parts.values() for video in part]
+        missing = [id_ for id_ in named if id_ not in files]
+        if len(missing) == len(named):
+            raise InputError(f"{videos}: none of the {len(named)} annotated videos is in it")
+        parts = {part: [v for v in rows if v.id in files] for part, rows in parts.items()}
+        parts = {part: rows for part, rows in parts.items() if rows}
+    made = missing_parents(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CharadesError(f"{path}: not UTF-8 text ({error.reason})") from error
+        partial.mkdir(parents=True)
+        write_classes(partial / "classes.csv", classes)
+        for part, rows in parts.items():
+            records = [_record(video, files, people, partial) for video in rows]
+            write_manifest(partial / f"{part}.jsonl", records)
+            write_timed_labels(partial / f"{part}-actions.jsonl", timed_labels(rows))
+            write_instructions(partial / f"{part}-pairs.jsonl", caption_pairs(rows, question))
+        if missing:
+            text = "".join(f"{id_}\n" for id_ in missing)
+            (partial / "missing.txt").write_text(text, encoding="utf-8", newline="\n")
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        remove_empty(made)
+    if missing:
+        log.warning(
+            "%s: %d annotated videos are not there and left out, see %s: %s",
+            videos,
+            len(missing),
+            target / "missing.txt",
+            ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else ""),
+        )
+    for part, rows in parts.items():
+        actions = sum(len(video.actions) for video in rows)
+        print(f"{target / part}.jsonl: {len(rows)} videos, {actions} actions")
+
+
+def _check_apart(folder: Path, parts: dict[str, list[CharadesVideo]]) -> None:
+    both = {video.id for video in parts.get("train", [])} & {v.id for v in parts.get("test", [])}
+    if both:
+        raise CharadesError(f"{folder}: in train and test: {', '.join(sorted(both)[:5])}")
+
+
+def _video_files(folder: Path) -> dict[str, Path]:
+    """The video files under ``folder`` by id."""
+    if not folder.is_dir():
+        raise MissingFileError(f"{folder}: no such folder")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
+            continue
+        if path.stem in files:
+            raise InputError(f"{path}: the same video is at {files[path.stem]}; name one folder")
+        files[path.stem] = path
+    return files
+
+
+def _record(
+    video: CharadesVideo, files: dict[str, Path] | None, people: dict[str, int], folder: Path
+) -> Record:
+    return Record(
+        name=video.id,
+        video=folder / f"{video.id}.mp4" if files is None else files[video.id].resolve(),
+        subject=people[video.subject],
+        caption=next(iter(video.descriptions), video.script) or None,
+        source="charades",
+    )
 
 
 def _video(row: dict[str | None, str | None], where: str, classes: ClassSet) -> CharadesVideo:

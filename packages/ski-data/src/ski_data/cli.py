@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ski_data import __version__, command
+from ski_data.charades import prepare_charades
 from ski_data.check import check
 from ski_data.importer import import_skeletons
+from ski_data.instructions import check_instructions
 from ski_data.ntu.prepare import archive, prepare
 from ski_data.ntu.pyskl import import_pyskl
 from ski_data.pku_mmd import prepare_pku_mmd
@@ -16,11 +18,13 @@ from ski_data.video.cache import cache
 COMMANDS: dict[str, Callable[..., object]] = {
     "prepare": prepare,
     "prepare-pku-mmd": prepare_pku_mmd,
+    "prepare-charades": prepare_charades,
     "archive": archive,
     "import": import_skeletons,
     "import-pyskl": import_pyskl,
     "synthesize": synthesize,
     "check": check,
+    "check-instructions": check_instructions,
     "cache": cache,
 }
 

@@ -10,19 +10,22 @@ Read are the three forms in which such pairs are published, and our own JSON lin
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from json import JSONDecodeError, dumps, loads
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.text import read_text
 
 PLACEHOLDERS = ("<video>", "<pose>", "<object>")
 """Stand-ins for tokens in published conversations; where tokens go is the model's business."""
 _PLACEHOLDER = re.compile("|".join(map(re.escape, PLACEHOLDERS)))
+_SHOWN = 5
 _FLAT = (("video_id", "q", "a"), ("video_name", "Q", "A"))
 
 
@@ -54,12 +57,10 @@ def read_instructions(path: Path | str) -> list[Instruction]:
 
     Raises:
         MissingFileError: There is no such file.
-        InstructionError: Not JSON, an item of no known form, an empty question or answer, speakers
-            out of turn, the same id twice; the text names file and item.
+        InputError: Not UTF-8, not JSON, an item of no known form, an empty question or answer,
+            speakers out of turn, the same id twice; the text names file and item.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
     pairs: list[Instruction] = []
     places: dict[str, str] = {}
     for place, item in _items(path):
@@ -85,7 +86,7 @@ def write_instructions(path: Path | str, pairs: Iterable[Instruction]) -> None:
     if path.exists():
         raise ExistingOutputError(f"{path} is there already; name another file or remove it")
     rows = [{k: v for k, v in asdict(pair).items() if v is not None} for pair in pairs]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(dumps(row, ensure_ascii=False) + "\n" for row in rows)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8", newline="\n")
     os.replace(partial, path)
@@ -97,11 +98,85 @@ def missing_videos(pairs: Iterable[Instruction], videos: Iterable[str]) -> list[
     return [name for name in dict.fromkeys(pair.video for pair in pairs) if name not in known]
 
 
+def check_instructions(
+    source: str,
+    videos: str | None = None,
+    skeletons: str | None = None,
+    out: str | None = None,
+    json: bool = False,
+) -> int:
+    """Check question-answer pairs about videos, in any published form, and convert them.
+
+    Counts pairs, videos and words, and lists what would spoil a training: clips that are not
+    there, pairs that stand twice, placeholders such as <video> in an answer. Exit code 1 if there
+    is any of it.
+
+    Args:
+        source: JSON or JSON lines file of pairs.
+        videos: Folder that holds the videos, or features of them, named like the clips, at any
+            depth.
+        skeletons: The same for skeletons or features of them.
+        out: JSON lines file to write all pairs to, one a line, without placeholders.
+        json: Print one JSON object instead of a table.
+
+    Raises:
+        MissingFileError: The file or a folder is not there.
+        InputError: Pairs that cannot be used, by file and item.
+        ExistingOutputError: ``out`` is there already.
+    """
+    pairs = read_instructions(source)
+    problems: list[str] = []
+    if videos is not None:
+        gone = missing_videos(pairs, _stems(Path(videos)))
+        _add(problems, f"videos not in {videos}", gone)
+    if skeletons is not None:
+        there = _stems(Path(skeletons))
+        named = dict.fromkeys(pair.skeleton for pair in pairs if pair.skeleton is not None)
+        _add(
+            problems, f"skeletons not in {skeletons}", [name for name in named if name not in there]
+        )
+    first: dict[tuple[str, str, str], str] = {}
+    copies = []
+    for pair in pairs:
+        earlier = first.setdefault((pair.video, pair.question, pair.answer), pair.id)
+        if earlier != pair.id:
+            copies.append(f"{pair.id} = {earlier}")
+    _add(problems, "the same pair twice", copies)
+    spoilt = [pair.id for pair in pairs if _PLACEHOLDER.search(pair.answer)]
+    _add(problems, "a placeholder in the answer", spoilt)
+    if out is not None:
+        write_instructions(out, pairs)
+    counts = {
+        "pairs": len(pairs),
+        "videos": len({pair.video for pair in pairs}),
+        "pairs with a skeleton": sum(pair.skeleton is not None for pair in pairs),
+        "median words of a question": median(len(pair.question.split()) for pair in pairs),
+        "median words of an answer": median(len(pair.answer.split()) for pair in pairs),
+    }
+    if json:
+        print(dumps({"source": source, "counts": counts, "problems": problems}))
+    else:
+        print(source)
+        for name, count in counts.items():
+            print(f"  {name}: {count:g}")
+        print("\n".join(f"  problem: {text}" for text in problems) or "  no problems")
+    return 1 if problems else 0
+
+
+def _stems(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        raise MissingFileError(f"{folder}: no such folder")
+    return {path.stem for path in folder.rglob("*") if path.is_file()}
+
+
+def _add(problems: list[str], text: str, names: list[str]) -> None:
+    if names:
+        shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        problems.append(f"{len(names)} x {text}: {shown}")
+
+
 def _items(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InstructionError(f"{path}: not UTF-8 text ({error.reason})") from error
+    text = read_text(path, "file of pairs")
     if path.suffix.lower() == ".jsonl":
         for number, line in enumerate(text.split("\n"), 1):  # a text may hold other line ends
             if line.strip():
@@ -116,8 +191,8 @@ def _items(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return loads(text)
+    except (JSONDecodeError, RecursionError) as error:
         raise InstructionError(f"{where}: not JSON ({error})") from error
 
 
