@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ski_data.classes import ClassSet
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
-from ski_data.layouts import KINECT22, KINECT25
+from ski_data.layouts import KINECT22, KINECT25, Validity
 from ski_data.store import SkeletonStore, StoreError, StoreWriter
 
 
@@ -62,7 +62,7 @@ def test_index(store):
     assert opened.index["frames"].tolist() == [4, 5, 6]
     assert opened.index["split"].tolist() == ["x", "x", "x"]
     assert opened.classes.names == ("a", "b")
-    assert opened.measured.all()
+    assert (opened.joint_validity == Validity.MEASURED).all()
     assert [p.name for p in store.parent.iterdir()] == ["store"]
 
 
@@ -173,10 +173,149 @@ def test_index_of_another_store(store):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"format": 9}, "format 9"), ({"layout": "x"}, "kinect25"), ({"rows": None}, "rows")],
+    [
+        ({"format": 1}, r"format 1, this version reads 2; make the store again"),
+        ({"layout": "x"}, "kinect25"),
+        ({"rows": None}, "rows"),
+        ({"validity": [3] * 24}, "each of 25 joints"),
+        ({"validity": [3] * 24 + [4]}, "validity or classes"),
+    ],
 )
 def test_other_meta(store, change, words):
     meta = json.loads((store / "meta.json").read_text()) | change
     (store / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(InputError, match=words):
         SkeletonStore(store)
+
+
+def codes_of(rng, clip):
+    return rng.integers(0, 4, clip.shape[1:], dtype=np.uint8)
+
+
+def test_validity_without_any_of_the_clips(tmp_path, rng):
+    default = rng.integers(0, 4, 25).tolist()
+    clip = random_clip(rng, 5, 2)
+    clip[:, 3, :, 1] = 0
+    with StoreWriter(tmp_path / "s", KINECT25, bodies=3, validity=default) as writer:
+        writer.add("a", clip)
+        writer.add("b", clip, validity=np.tile(np.uint8(default)[:, None], (5, 1, 2)))
+    opened = SkeletonStore(tmp_path / "s")
+    assert not (tmp_path / "s" / "validity.npy").exists()
+    assert opened.joint_validity.dtype == np.uint8
+    assert opened.joint_validity.tolist() == default
+    got = opened.validity("b")
+    assert (got.dtype, got.shape) == (np.uint8, (5, 25, 3))
+    assert np.array_equal(got[..., 0], np.tile(default, (5, 1)))
+    assert np.array_equal(got[[0, 1, 2, 4], :, 1], np.tile(default, (4, 1)))
+    assert not got[3, :, 1].any()
+    assert not got[..., 2].any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 2), st.booleans()), min_size=1, max_size=5)
+)
+def test_validity_of_clips(tmp_path_factory, sizes):
+    rng = np.random.default_rng(len(sizes))
+    folder = tmp_path_factory.mktemp("store") / "s"
+    default = [Validity.MEASURED] * 20 + [Validity.COPIED] * 5
+    expected = []
+    with StoreWriter(folder, KINECT25, validity=default) as writer:
+        for i, (frames, bodies, own) in enumerate(sizes):
+            clip = random_clip(rng, frames, bodies)
+            codes = codes_of(rng, clip) if own else None
+            writer.add(f"c{i}", clip, validity=codes)
+            whole = np.zeros((frames, 25, 2), np.uint8)
+            whole[..., :bodies] = np.uint8(default)[:, None] if codes is None else codes
+            expected.append(whole)
+    opened = SkeletonStore(folder)
+    for i, codes in enumerate(expected):
+        assert np.array_equal(opened.validity(i), codes)
+    opened.verify()
+    if any(own for _, _, own in sizes):
+        assert np.load(folder / "validity.npy").shape == np.load(folder / "joints.npy").shape[:2]
+
+
+def test_a_repeated_body_is_as_true_as_the_first(tmp_path, rng):
+    clip = random_clip(rng)
+    codes = codes_of(rng, clip)
+    with StoreWriter(tmp_path / "s", KINECT25, single_body="repeat") as writer:
+        writer.add("a", clip, validity=codes)
+    assert np.array_equal(SkeletonStore(tmp_path / "s").validity("a"), np.repeat(codes, 2, 2))
+
+
+@pytest.fixture
+def mixed(tmp_path, rng):
+    clip = random_clip(rng)
+    with StoreWriter(tmp_path / "mixed", KINECT25) as writer:
+        writer.add("a", clip)
+        writer.add("b", clip, validity=codes_of(rng, clip))
+    return tmp_path / "mixed"
+
+
+def test_damaged_validity(mixed):
+    data = bytearray((mixed / "validity.npy").read_bytes())
+    (mixed / "validity.npy").write_bytes(data[:-3])
+    with pytest.raises(StoreError, match=r"validity.npy: damaged"):
+        SkeletonStore(mixed)
+    data[-1] = 9
+    (mixed / "validity.npy").write_bytes(data)
+    with pytest.raises(StoreError, match="checksum"):
+        SkeletonStore(mixed).verify()
+    with pytest.raises(StoreError, match="clip b has codes over 3"):
+        SkeletonStore(mixed).validity("b")
+    (mixed / "validity.npy").unlink()
+    with pytest.raises(MissingFileError, match=r"validity\.npy"):
+        SkeletonStore(mixed)
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        (np.full((4, 25, 1), 4), "3 measured"),
+        (np.full((4, 25, 1), -1), "do not exist"),
+        (np.ones((4, 25, 2), np.uint8), r"\(4, 25, 1\)"),
+        (np.ones((4, 25, 1), bool), "whole numbers"),
+    ],
+)
+def test_bad_codes(tmp_path, rng, codes, words):
+    with (
+        pytest.raises(InputError, match=words) as caught,
+        StoreWriter(tmp_path / "s", KINECT25) as writer,
+    ):
+        writer.add("wrong", random_clip(rng), validity=codes)
+    assert "clip wrong" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="validity"):
+        StoreWriter(tmp_path / "s", KINECT25, validity=[3] * 24)
+
+
+def job_of(folder, clips, until=None):
+    """Write the clips that are not there yet; stop before clip number ``until``."""
+    with StoreWriter(folder, KINECT25, job="one") as writer:
+        for i, (clip, codes) in enumerate(clips[len(writer) :], len(writer)):
+            if i == until:
+                raise KeyboardInterrupt
+            writer.add(f"c{i}", clip, validity=codes)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    own=st.lists(st.booleans(), min_size=4, max_size=4),
+    until=st.integers(0, 3),
+    lost=st.integers(0, 1200),
+    part=st.sampled_from(["validity.npy", "joints.npy"]),
+)
+def test_an_interrupted_job_with_validity_goes_on(tmp_path_factory, own, until, lost, part):
+    rng = np.random.default_rng(until)
+    clips = [(clip := random_clip(rng), codes_of(rng, clip) if o else None) for o in own]
+    folder = tmp_path_factory.mktemp("jobs")
+    job_of(folder / "a", clips)
+    with pytest.raises(KeyboardInterrupt):
+        job_of(folder / "b", clips, until)
+    unfinished = folder / ".b.partial" / "store" / part
+    unfinished.write_bytes(unfinished.read_bytes()[: -lost or None])
+    job_of(folder / "b", clips)
+    files = {path.name: path.read_bytes() for path in (folder / "a").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (folder / "b").iterdir()}
+    assert ("validity.npy" in files) == any(own)

@@ -21,7 +21,7 @@ import yaml
 from ski_data.classes import ClassSet
 from ski_data.config import from_plain, read_yaml
 from ski_data.errors import InputError, MissingFileError
-from ski_data.layouts import KINECT25, axes_matrix, convert, get_layout
+from ski_data.layouts import KINECT25, axes_matrix, convert, get_layout, joint_validity
 from ski_data.manifest import FORMATS, read_manifest
 from ski_data.ntu.archive import archive_rows, read_archive
 from ski_data.ntu.names import parse_name
@@ -171,10 +171,13 @@ def _write(
 ) -> None:
     source = get_layout(mapping.layout)
     target = source if mapping.target == "keep" else KINECT25
-    _, measured = convert(np.zeros((len(source.joints), 3)), source, target)
     problems: list[str] = []
     writer = StoreWriter(
-        out, target, bodies=mapping.bodies, classes=classes, measured=measured.tolist()
+        out,
+        target,
+        bodies=mapping.bodies,
+        classes=classes,
+        validity=joint_validity(source, target).tolist(),
     )
     with writer, Progress(f"import {path.name}", len(rows)) as progress:
         for done, row in enumerate(rows, 1):

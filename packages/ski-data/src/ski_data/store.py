@@ -1,7 +1,8 @@
 """Skeleton stores: many clips in one memory-mapped array, opened in milliseconds.
 
 A store is a folder: ``joints.npy``, float32 (R, V, 3), valid frames only, clip after clip and in a
-clip body after body; ``index.parquet``, one row per clip; ``meta.json``, layout and checksum.
+clip body after body; ``index.parquet``, one row per clip; ``meta.json``, layout and checksum; and
+``validity.npy``, uint8 (R, V), if the joints of some clips are not as true as those of the others.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from ski_data import __version__
 from ski_data.classes import ClassSet
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
 from ski_data.folders import missing_parents, remove_empty
-from ski_data.layouts import Layout, get_layout
+from ski_data.layouts import Layout, Validity, get_layout
 
 log = logging.getLogger(__name__)
 
-JOINTS, INDEX, META = "joints.npy", "index.parquet", "meta.json"
-FORMAT = 1
+JOINTS, INDEX, META, VALIDITY = "joints.npy", "index.parquet", "meta.json", "validity.npy"
+FORMAT = 2
 _HEADER_BYTES = 128
 _JOURNAL, _LOCK, _STORE = "journal.jsonl", "lock", "store"
 NUMBERS = ("label", "subject", "camera", "setup", "replication")
@@ -58,7 +59,8 @@ class SkeletonStore:
         bodies: M of every clip.
         single_body: Whether a one-body clip holds zeros or its body again in the other slots.
         classes: Classes that the labels mean, if known.
-        measured: (V,) bool, False for joints that were copied or interpolated from others.
+        joint_validity: (V,) uint8, :class:`~ski_data.layouts.Validity` of the joints in clips that
+            say nothing of their own.
         index: The rows as NumPy arrays by column: ``name``, ``label``, ``subject``, ``camera``,
             ``setup``, ``replication`` (-1 unknown), ``frames``, ``bodies``, ``offset``, ``source``,
             and what the importer added.
@@ -79,7 +81,7 @@ class SkeletonStore:
         self.bodies: int = meta["bodies"]
         self.single_body: SingleBody = meta["single_body"]
         self.sha256: str = meta["sha256"]
-        self.measured = np.array(meta["measured"], bool)
+        self.joint_validity = np.array(meta["validity"], np.uint8)
         names = meta["classes"]
         self.classes: ClassSet | None = None
         try:
@@ -106,24 +108,36 @@ class SkeletonStore:
         self.index: dict[str, np.ndarray] = {
             name: table.column(name).to_numpy() for name in table.column_names
         }
-        try:
-            self._joints = np.load(self.folder / JOINTS, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise StoreError(
-                f"{self.folder / JOINTS}: damaged or cut off ({error}); make the store again"
-            ) from None
+        self._joints = self._mapped(JOINTS)
+        self._validity = self._mapped(VALIDITY) if meta["clip_validity"] else None
         self._check_parts(meta)
         self._rows: dict[str, int] | None = None
+
+    def _mapped(self, part: str) -> np.ndarray:
+        try:
+            return np.load(self.folder / part, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            raise MissingFileError(
+                f"{self.folder}: {part} is missing; this is no whole store"
+            ) from None
+        except (ValueError, OSError, EOFError) as error:
+            raise StoreError(
+                f"{self.folder / part}: damaged or cut off ({error}); make the store again"
+            ) from None
 
     def _check_parts(self, meta: dict[str, Any]) -> None:
         sizes = self.index["frames"] * self.index["bodies"]
         rows = int(sizes.sum())
-        shape = (rows, len(self.layout.joints), 3)
-        if self._joints.shape != shape or self._joints.dtype != np.float32:
-            raise StoreError(
-                f"{self.folder / JOINTS}: float32 {shape} expected from the index, found "
-                f"{self._joints.dtype} {self._joints.shape}; make the store again"
-            )
+        joints = len(self.layout.joints)
+        for part, array, shape, kind in (
+            (JOINTS, self._joints, (rows, joints, 3), np.float32),
+            (VALIDITY, self._validity, (rows, joints), np.uint8),
+        ):
+            if array is not None and (array.shape != shape or array.dtype != kind):
+                raise StoreError(
+                    f"{self.folder / part}: {np.dtype(kind)} {shape} expected from the index, "
+                    f"found {array.dtype} {array.shape}; make the store again"
+                )
         if len(self) != meta["clips"] or rows != meta["rows"]:
             raise StoreError(
                 f"{self.folder}: {META} promises {meta['clips']} clips in {meta['rows']} rows, the "
@@ -135,9 +149,10 @@ class SkeletonStore:
             raise StoreError(
                 f"{self.folder / INDEX}: the clips do not follow each other; make the store again"
             )
-        if len(self.measured) != len(self.layout.joints):
+        if len(self.joint_validity) != joints:
             raise StoreError(
-                f"{self.folder / META}: measured must say yes or no for {shape[1]} joints"
+                f"{self.folder / META}: validity must say how true each of {joints} joints is; "
+                "make the store again"
             )
         labels = self.index["label"]
         if self.classes is not None and (labels >= len(self.classes)).any():
@@ -177,22 +192,56 @@ class SkeletonStore:
             InputError: No such clip.
             StoreError: Coordinates that are not finite numbers.
         """
-        i = self.row(which) if isinstance(which, str) else int(which)
-        if not 0 <= i < len(self):
-            raise InputError(f"{self.folder}: clips are numbered 0..{len(self) - 1}, not {i}")
+        i = self._number(which)
         self._check_finite(i)
         tracks = self.tracks(i)
-        clip = np.zeros((3, tracks.shape[1], tracks.shape[2], self.bodies), np.float32)
+        clip = np.zeros((3, *tracks.shape[1:3], self.bodies), np.float32)
         clip[..., : len(tracks)] = tracks.transpose(3, 1, 2, 0)
         if len(tracks) == 1 and self.single_body == "repeat":
             clip[..., 1:] = clip[..., :1]
         return clip
 
+    def validity(self, which: int | str) -> np.ndarray:
+        """How true each joint of :meth:`clip` is: uint8 (T, V, M) of ``layouts.Validity``.
+
+        ABSENT (0) in body slots that hold nobody, and in frames where all joints of a body are 0.
+
+        Raises:
+            InputError: No such clip.
+            StoreError: Codes that do not exist.
+        """
+        i = self._number(which)
+        tracks = self.tracks(i)
+        if self._validity is None:
+            stored = np.broadcast_to(self.joint_validity, tracks.shape[:3])
+        else:
+            stored = self._tracks(self._validity, i)
+            if stored.max() > max(Validity):
+                raise StoreError(
+                    f"{self.folder / VALIDITY}: clip {self.index['name'][i]} has codes over "
+                    f"{max(Validity)}; make the store again"
+                )
+        codes = np.zeros((*tracks.shape[1:3], self.bodies), np.uint8)
+        there = tracks.any(axis=(2, 3))[..., None]
+        codes[..., : len(tracks)] = np.where(there, stored, 0).transpose(1, 2, 0)
+        if len(tracks) == 1 and self.single_body == "repeat":
+            codes[..., 1:] = codes[..., :1]
+        return codes
+
+    def _number(self, which: int | str) -> int:
+        i = self.row(which) if isinstance(which, str) else int(which)
+        if not 0 <= i < len(self):
+            raise InputError(f"{self.folder}: clips are numbered 0..{len(self) - 1}, not {i}")
+        return i
+
     def tracks(self, i: int) -> np.ndarray:
         """The stored bodies of clip ``i``: (M', T, V, 3), a view of the file, M' of this clip."""
+        return self._tracks(self._joints, i)
+
+    def _tracks(self, array: np.ndarray, i: int) -> np.ndarray:
         frames, bodies = int(self.index["frames"][i]), int(self.index["bodies"][i])
         offset = int(self.index["offset"][i])
-        rows = self._joints[offset : offset + frames * bodies]
+        rows = array[offset : offset + frames * bodies]
         return rows.reshape(bodies, frames, *rows.shape[1:])
 
     def _check_finite(self, i: int) -> None:
@@ -208,11 +257,8 @@ class SkeletonStore:
         Raises:
             StoreError: The content changed since it was written.
         """
-        digest = hashlib.sha256((self.folder / INDEX).read_bytes())
-        with (self.folder / JOINTS).open("rb") as file:
-            while block := file.read(1 << 24):
-                digest.update(block)
-        if digest.hexdigest() != self.sha256:
+        parts = (JOINTS,) if self._validity is None else (JOINTS, VALIDITY)
+        if _digest(self.folder, parts) != self.sha256:
             raise StoreError(
                 f"{self.folder}: the content does not fit its checksum; make the store again"
             )
@@ -227,7 +273,8 @@ class StoreWriter:
         bodies: M of every clip.
         single_body: What slots beyond the first hold in a one-body clip when it is read.
         classes: Classes that the labels mean, if known.
-        measured: (V,) bool, False for joints that were copied or interpolated from others.
+        validity: (V,) codes of :class:`~ski_data.layouts.Validity` for clips that bring none of
+            their own; None if every joint was measured.
         job: What is written, as a text that differs for other content or another order. With it,
             the clips that were added before a kill, an interruption or a full disk are there again
             when the same job is written to the same folder: ``len(writer)`` says how many, and the
@@ -245,7 +292,7 @@ class StoreWriter:
         bodies: int = 2,
         single_body: SingleBody = "zero",
         classes: ClassSet | None = None,
-        measured: Sequence[bool] | None = None,
+        validity: Sequence[int] | None = None,
         job: str | None = None,
     ) -> None:
         self.folder = Path(folder)
@@ -255,20 +302,22 @@ class StoreWriter:
             )
         self.layout, self.bodies, self.single_body = layout, bodies, single_body
         self.classes = classes
-        self.measured = [True] * len(layout.joints) if measured is None else list(measured)
-        if len(self.measured) != len(layout.joints):
-            raise InputError(f"measured must say yes or no for {len(layout.joints)} joints")
+        joints = len(layout.joints)
+        codes = [Validity.MEASURED] * joints if validity is None else validity
+        self.joint_validity = _codes(codes, (joints,), "validity")
         run = "" if job is not None else f".{os.getpid()}"
         self._work = self.folder.with_name(f".{self.folder.name}{run}.partial")
         self._partial = self._work / _STORE
         self._job: str | None = None
         if job is not None:
-            parts = (job, layout.name, bodies, single_body, self.measured, FORMAT, __version__)
+            codes = self.joint_validity.tolist()
+            parts = (job, layout.name, bodies, single_body, codes, FORMAT, __version__)
             listed = None if classes is None else (classes.ids, classes.names)
             self._job = hashlib.sha256(repr((*parts, listed)).encode()).hexdigest()
         self._columns: dict[str, list[Any]] = {}
         self._names: set[str] = set()
         self._rows = 0
+        self._own_validity = False
 
     def __len__(self) -> int:
         return len(self._names)
@@ -284,15 +333,17 @@ class StoreWriter:
                 self._partial.mkdir(parents=True, exist_ok=True)
                 self._lock = _locked(self._work / _LOCK)
                 self._journal = (self._work / _JOURNAL).open("a+b")
-            path = self._partial / JOINTS
-            path.touch()
-            self._file = path.open("r+b")
+            self._files: list[IO[bytes]] = []
+            for part in (JOINTS, VALIDITY):
+                (self._partial / part).touch()
+                self._files.append((self._partial / part).open("r+b"))
             if self._journal is not None:
                 self._resume(self._journal)
-            self._file.seek(0)
-            self._file.write(b"\0" * _HEADER_BYTES)
-            self._file.truncate(_HEADER_BYTES + self._rows * self._row_bytes)
-            self._file.seek(0, os.SEEK_END)
+            for file, size in zip(self._files, self._row_bytes, strict=True):
+                file.seek(0)
+                file.write(b"\0" * _HEADER_BYTES)
+                file.truncate(_HEADER_BYTES + self._rows * size)
+                file.seek(0, os.SEEK_END)
         return self
 
     def __exit__(
@@ -311,7 +362,7 @@ class StoreWriter:
             keep = False
             raise
         finally:
-            for file in (self._file, self._journal, self._lock):
+            for file in (*self._files, self._journal, self._lock):
                 if file is not None:
                     _close(file)
             if not keep:
@@ -319,8 +370,8 @@ class StoreWriter:
                 remove_empty(self._made)
 
     @property
-    def _row_bytes(self) -> int:
-        return len(self.layout.joints) * 3 * 4
+    def _row_bytes(self) -> tuple[int, int]:
+        return len(self.layout.joints) * 3 * 4, len(self.layout.joints)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -345,44 +396,56 @@ class StoreWriter:
             journal.flush()
             return
         whole = len(header)
-        self._file.seek(_HEADER_BYTES)
+        for file in self._files:
+            file.seek(_HEADER_BYTES)
         for line in journal:
             if not line.endswith(b"\n"):
                 break
             try:
-                row, checksum = json.loads(line)
+                row, checksums = json.loads(line)
             except ValueError:
                 break
-            size = row["frames"] * row["bodies"] * self._row_bytes
-            data = self._file.read(size)
-            if len(data) != size or zlib.crc32(data) != checksum:
+            sizes = [row["frames"] * row["bodies"] * size for size in self._row_bytes]
+            data = [file.read(size) for file, size in zip(self._files, sizes, strict=True)]
+            if list(map(len, data)) != sizes or list(map(zlib.crc32, data)) != checksums:
                 break
-            self._record(row)
+            self._record(row, np.frombuffer(data[1], np.uint8))
             whole += len(line)
         journal.truncate(whole)
         journal.seek(0, os.SEEK_END)
 
-    def _record(self, row: dict[str, Any]) -> None:
+    def _record(self, row: dict[str, Any], codes: np.ndarray) -> None:
+        default = self.joint_validity
+        self._own_validity |= bool((codes.reshape(-1, len(default)) != default).any())
         for key, value in row.items():
             self._columns.setdefault(key, []).append(value)
         self._names.add(row["name"])
         self._rows += row["frames"] * row["bodies"]
 
     def add(
-        self, name: str, clip: np.ndarray, *, source: str = "", **fields: int | float | str
+        self,
+        name: str,
+        clip: np.ndarray,
+        *,
+        validity: np.ndarray | None = None,
+        source: str = "",
+        **fields: int | float | str,
     ) -> None:
         """Append one clip.
 
         Args:
             name: Unique in the store.
             clip: (3, T, V, M') in metres, y up, with M' bodies of this clip.
+            validity: uint8 (T, V, M') of :class:`~ski_data.layouts.Validity`; None if the joints
+                are as the store's ``validity`` says.
             source: Where it came from.
             **fields: ``label``, ``subject``, ``camera``, ``setup``, ``replication``, or others; the
                 same others for every clip.
 
         Raises:
-            InputError: Another shape, nothing but zeros, values that are not finite, a name used
-                before, fields that differ from those of the clips before.
+            InputError: Another shape, nothing but zeros, values that are not finite, validity codes
+                that do not exist, a name used before, fields that differ from those of the clips
+                before.
         """
         joints = len(self.layout.joints)
         if clip.ndim != 4 or clip.shape[0] != 3 or clip.shape[2] != joints:
@@ -395,6 +458,11 @@ class StoreWriter:
             raise InputError(f"clip {name}: the name is used twice")
         if clip.shape[3] > self.bodies:
             raise InputError(f"clip {name}: {clip.shape[3]} bodies, the store holds {self.bodies}")
+        if validity is None:
+            codes = np.tile(self.joint_validity, (clip.shape[3] * clip.shape[1], 1))
+        else:
+            codes = _codes(validity, clip.shape[1:], f"clip {name}: validity")
+            codes = np.ascontiguousarray(codes.transpose(2, 0, 1))
         label = int(fields.get("label", -1))
         if label < -1 or (self.classes is not None and label >= len(self.classes)):
             allowed = "0 or more" if self.classes is None else f"0..{len(self.classes) - 1}"
@@ -416,51 +484,84 @@ class StoreWriter:
             raise InputError(f"clip {name}: fields differ from earlier clips: {different}")
         tracks = np.ascontiguousarray(clip.transpose(3, 1, 2, 0), np.float32)
         with self._writing():
-            self._file.write(tracks)
+            for file, data in zip(self._files, (tracks, codes), strict=True):
+                file.write(data)
             if self._journal is not None:  # after the joints: what it names is there
-                self._file.flush()
-                entry = json.dumps([row, zlib.crc32(tracks)], default=lambda value: value.item())
+                for file in self._files:
+                    file.flush()
+                checksums = [zlib.crc32(tracks), zlib.crc32(codes)]
+                entry = json.dumps([row, checksums], default=lambda value: value.item())
                 self._journal.write(entry.encode() + b"\n")
                 self._journal.flush()
-        self._record(row)
+        self._record(row, codes)
 
     def _finish(self) -> None:
         if not self._columns:
             raise InputError(f"{self.folder}: no clips to store")
-        header = (
-            "{'descr': '<f4', 'fortran_order': False, 'shape': "
-            f"({self._rows}, {len(self.layout.joints)}, 3), }}"
-        )
-        self._file.seek(0)
-        self._file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER_BYTES - 10))
-        self._file.write(header.ljust(_HEADER_BYTES - 11).encode("ascii") + b"\n")
-        self._file.close()
+        shape = (self._rows, len(self.layout.joints))
+        joints, validity = self._files
+        _write_header(joints, "<f4", (*shape, 3))
+        _write_header(validity, "|u1", shape)
+        parts = [JOINTS]
+        if self._own_validity:
+            parts.append(VALIDITY)
+        else:
+            (self._partial / VALIDITY).unlink()
         columns = {
             key: pa.array(values, pa.int64() if key in NUMBERS else None)
             for key, values in self._columns.items()
         }
         pq.write_table(pa.table(columns), self._partial / INDEX)
-        digest = hashlib.sha256((self._partial / INDEX).read_bytes())
-        with (self._partial / JOINTS).open("rb") as file:
-            while block := file.read(1 << 24):
-                digest.update(block)
         meta = {
             "format": FORMAT,
             "layout": self.layout.name,
             "units": "metres, y up",
             "bodies": self.bodies,
             "single_body": self.single_body,
-            "measured": [bool(value) for value in self.measured],
+            "validity": self.joint_validity.tolist(),
+            "clip_validity": self._own_validity,
             "clips": len(self._names),
             "rows": self._rows,
             "classes": None
             if self.classes is None
             else {"ids": self.classes.ids, "names": self.classes.names},
             "created_by": f"ski-data {__version__}",
-            "sha256": digest.hexdigest(),
+            "sha256": _digest(self._partial, parts),
         }
         (self._partial / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
         os.replace(self._partial, self.folder)
+
+
+def _codes(values: Sequence[int] | np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """uint8 codes of ``Validity``, if they are."""
+    array = np.asarray(values)
+    if array.shape != shape or array.dtype.kind not in "iu":
+        raise InputError(
+            f"{what} must be whole numbers of shape {shape}, not {array.dtype} {array.shape}"
+        )
+    if array.size and (array.min() < 0 or array.max() > max(Validity)):
+        known = ", ".join(f"{code.value} {code.name.lower()}" for code in Validity)
+        raise InputError(f"{what} has codes that do not exist; known: {known}")
+    return array.astype(np.uint8)
+
+
+def _write_header(file: IO[bytes], kind: str, shape: tuple[int, ...]) -> None:
+    """Write a .npy header of fixed length at the start of the file, and close it."""
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+    file.seek(0)
+    file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER_BYTES - 10))
+    file.write(header.ljust(_HEADER_BYTES - 11).encode("ascii") + b"\n")
+    file.close()
+
+
+def _digest(folder: Path, parts: Sequence[str]) -> str:
+    """Checksum over the index and the named parts."""
+    digest = hashlib.sha256()
+    for part in (INDEX, *parts):
+        with (folder / part).open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -502,7 +603,8 @@ def _read_meta(path: Path) -> dict[str, Any]:
         "layout": str,
         "bodies": int,
         "single_body": str,
-        "measured": list,
+        "validity": list,
+        "clip_validity": bool,
         "clips": int,
         "rows": int,
         "classes": (dict, type(None)),
@@ -510,18 +612,20 @@ def _read_meta(path: Path) -> dict[str, Any]:
     }
     if not isinstance(meta, dict):
         raise StoreError(f"{path}: not the description of a store")
+    if meta.get("format", FORMAT) != FORMAT:
+        raise StoreError(
+            f"{path}: format {meta['format']!r}, this version reads {FORMAT}; make the store again"
+        )
     wrong = [key for key, kind in kinds.items() if not isinstance(meta.get(key, ...), kind)]
     if wrong:
         raise StoreError(f"{path}: missing or of the wrong kind: {', '.join(wrong)}")
-    if meta["format"] != FORMAT:
-        raise StoreError(f"{path}: format {meta['format']}, this version reads {FORMAT}")
     names = meta["classes"] or {"ids": [], "names": []}
-    lists = (meta["measured"], names.get("ids"), names.get("names"))
+    lists = (names.get("ids"), names.get("names"))
     if not all(
-        isinstance(values, list) and all(isinstance(value, kind) for value in values)
-        for values, kind in zip(lists, (bool, str, str), strict=True)
-    ):
-        raise StoreError(f"{path}: measured or classes are damaged; make the store again")
+        isinstance(values, list) and all(isinstance(value, str) for value in values)
+        for values in lists
+    ) or any(type(code) is not int or not 0 <= code <= max(Validity) for code in meta["validity"]):
+        raise StoreError(f"{path}: validity or classes are damaged; make the store again")
     if meta["single_body"] not in get_args(SingleBody):
         raise StoreError(
             f"{path}: single_body {meta['single_body']!r}; allowed: {get_args(SingleBody)}"
