@@ -9,10 +9,9 @@ from pathlib import Path
 import golden
 import numpy as np
 import pytest
-from golden_kinds import KINDS
 
 CASES = Path(__file__).parent / "golden"
-STEMS = sorted(p.stem for p in CASES.glob("*.json") if p.stem.split("-")[0] in KINDS)
+STEMS = sorted(p.stem for p in CASES.glob("*.json") if p.stem.split("-")[0] in golden.KINDS)
 
 
 @pytest.mark.golden
@@ -23,7 +22,7 @@ def test_case_passes(stem, capsys):
 
 
 def test_every_kind_of_this_version_has_a_case():
-    assert {stem.split("-")[0] for stem in STEMS} == set(KINDS)
+    assert {stem.split("-")[0] for stem in STEMS} == set(golden.KINDS)
 
 
 @pytest.mark.golden

@@ -22,8 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from golden_kinds import KINDS, Answer, Case
+from golden_kinds import KINDS as ENCODER_KINDS
+from golden_kinds import Answer, Case
+from golden_kinds_lvlm import LVLM_KINDS
 
+KINDS = ENCODER_KINDS | LVLM_KINDS
 RTOL, ATOL = 1e-4, 2e-5
 
 

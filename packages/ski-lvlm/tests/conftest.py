@@ -17,19 +17,24 @@ def seed():
     return 0
 
 
-@pytest.fixture
-def golden():
-    """Reads a golden case: its description and its arrays."""
+@pytest.fixture(scope="session")
+def golden_folder():
+    """The golden cases of the repository."""
     if not GOLDEN.is_dir():
         pytest.skip("no golden cases: this is not a checkout of the whole repository")
+    return GOLDEN
+
+
+@pytest.fixture
+def golden(golden_folder):
+    """Reads a golden case: its description and its arrays."""
 
     def read(stem):
-        case = json.loads((GOLDEN / f"{stem}.json").read_text(encoding="utf-8"))
-        file = GOLDEN / f"{stem}.npz"
+        case = json.loads((golden_folder / f"{stem}.json").read_text(encoding="utf-8"))
+        file = golden_folder / f"{stem}.npz"
         if not file.is_file():
             return case, {}
         with np.load(file) as arrays:
             return case, dict(arrays)
 
-    read.folder = GOLDEN
     return read

@@ -16,7 +16,7 @@ SMALL = ProjectorConfig(width=8, video_channels=6, skeleton_channels=5)
 
 def test_size_of_the_published_model():
     with torch.device("meta"):
-        projectors = Projectors(ProjectorConfig())
+        projectors = Projectors(ProjectorConfig(boundary_rows=False))
     assert sum(p.numel() for p in projectors.parameters()) == 5_087_232
 
 
@@ -33,7 +33,9 @@ def test_forward_and_gradient():
     assert video.shape == (2, 7, 8)
     assert skeleton.shape == (2, 3, 8)
     (video.sum() + skeleton.sum()).backward()
-    assert all(p.grad is not None for p in projectors.parameters())
+    trained = [p for name, p in projectors.named_parameters() if name != "boundary"]
+    assert len(trained) == 4
+    assert all(p.grad is not None for p in trained)
     assert projectors(video=torch.randn(7, 6))[1] is None
 
 
@@ -46,9 +48,17 @@ def test_wrong_features():
         without(skeleton=torch.randn(2, 3, 5))
 
 
-def test_wrong_sizes_are_all_named():
-    with pytest.raises(ConfigError, match="width is 0, skeleton_channels is -1"):
-        ProjectorConfig(width=0, skeleton_channels=-1)
+def test_two_layers():
+    projectors = Projectors(ProjectorConfig(8, 6, 5, layers=2))
+    assert [type(layer).__name__ for layer in projectors.video] == ["Linear", "GELU", "Linear"]
+    video, skeleton = projectors(torch.randn(1, 2, 6), torch.randn(1, 3, 5))
+    assert (video.shape, skeleton.shape) == ((1, 2, 8), (1, 3, 8))
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"skeleton_channels": -1}, {"layers": 0}])
+def test_wrong_sizes(wrong):
+    with pytest.raises(ConfigError, match="1 or more"):
+        ProjectorConfig(**wrong)
 
 
 @pytest.mark.parametrize("skeleton", [5, None])

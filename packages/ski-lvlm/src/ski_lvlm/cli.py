@@ -49,7 +49,7 @@ def convert(
     out: str,
     *,
     to: Literal["ours", "published"] = "ours",
-    drop_embedding: bool = False,
+    vocabulary: int = 32003,
 ) -> None:
     """Convert projectors between the published names and ours.
 
@@ -57,7 +57,8 @@ def convert(
         weights: published projector file, or one of our model folders with to=published.
         out: model folder to write, or with to=published a safetensors file.
         to: direction.
-        drop_embedding: leave out the token embedding that files of a training run also hold.
+        vocabulary: tokens of the base model before the added ones, where the file also holds a
+            token embedding; its rows for start and end tokens are kept.
     """
     from ski_lvlm.convert import from_published_file, to_published_state
     from ski_lvlm.projector import load_projectors, save_projectors
@@ -69,7 +70,7 @@ def convert(
         write_weights(target, to_published_state(projectors))
     else:
         state = read_weights(weights)
-        projectors = from_published_file(state, weights, drop_embedding=drop_embedding)
+        projectors = from_published_file(state, weights, vocabulary=vocabulary)
         save_projectors(target, projectors, {"converted_from": "published projector file"})
     print(target)
 

@@ -19,3 +19,7 @@ class FeatureError(SkiLvlmError, ValueError):
 
 class TokenError(SkiLvlmError, ValueError):
     """Modality tokens of a prompt that do not fit its features."""
+
+
+class PromptError(SkiLvlmError, ValueError):
+    """A conversation, template or tokenizer of which no prompt can be made."""

@@ -1,4 +1,4 @@
-"""The trained part of SKI-LVLM: linear maps from video and skeleton features to word embeddings."""
+"""The trained part of SKI-LVLM: maps from video and skeleton features to word embeddings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ski_data.config import from_plain
 from ski_lvlm import __version__
 from ski_lvlm.errors import ConfigError, FeatureError
+from ski_lvlm.tokens import BOUNDARY_TOKENS
 from ski_skeleton.train import read_model, write_model
 from ski_skeleton.weights import load_strictly
 
@@ -29,33 +31,40 @@ class ProjectorConfig:
     """Channels of a video token; 1024 for CLIP ViT-L/14."""
     skeleton_channels: int | None = 216
     """Channels of a skeleton token; 216 for Hyperformer; none: no skeleton projector."""
+    layers: int = 1
+    """Linear layers of each projector, with GELU between them; 1 in the paper."""
+    boundary_rows: bool = True
+    """Own embeddings of the six start and end tokens, trained with the projectors."""
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name} is {value}"
-            for name, value in vars(self).items()
-            if value is not None and value < 1
-        ]
-        if wrong:
-            raise ConfigError(f"projectors: {', '.join(wrong)}; sizes are 1 or more")
+        sizes = (self.width, self.video_channels, self.skeleton_channels, self.layers)
+        if any(size is not None and size < 1 for size in sizes):
+            raise ConfigError(f"{self}: sizes are 1 or more")
 
 
 class Projectors(nn.Module):
     """Linear layers with bias into the embedding space of a language model.
 
     The video projector usually starts from a published one (:mod:`ski_lvlm.convert`); the skeleton
-    projector is new: normal weights of standard deviation 0.02, bias 0.
+    projector is new: normal weights of standard deviation 0.02, bias 0. ``boundary``, (6, D), holds
+    the embeddings of :data:`ski_lvlm.tokens.BOUNDARY_TOKENS`, zeros until a language model or a
+    file gives them.
     """
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.video = nn.Linear(config.video_channels, config.width)
-        self.skeleton: nn.Linear | None = None
+        self.video = _layers(config.video_channels, config)
+        self.skeleton: nn.Module | None = None
         if config.skeleton_channels is not None:
-            self.skeleton = nn.Linear(config.skeleton_channels, config.width)
-            nn.init.normal_(self.skeleton.weight, std=SKELETON_INIT_STD)
-            nn.init.zeros_(self.skeleton.bias)
+            self.skeleton = _layers(config.skeleton_channels, config)
+            for layer in self.skeleton.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.normal_(layer.weight, std=SKELETON_INIT_STD)
+                    nn.init.zeros_(layer.bias)
+        self.boundary: nn.Parameter | None = None
+        if config.boundary_rows:
+            self.boundary = nn.Parameter(torch.zeros(len(BOUNDARY_TOKENS), config.width))
 
     def forward(
         self, video: Tensor | None = None, skeleton: Tensor | None = None
@@ -66,22 +75,32 @@ class Projectors(nn.Module):
             FeatureError: other channels than configured, or skeletons without a projector.
         """
         return (
-            self._project("video", self.video, video),
-            self._project("skeleton", self.skeleton, skeleton),
+            _project("video", self.video, video, self.config.video_channels),
+            _project("skeleton", self.skeleton, skeleton, self.config.skeleton_channels),
         )
 
-    @staticmethod
-    def _project(name: str, layer: nn.Linear | None, tokens: Tensor | None) -> Tensor | None:
-        if tokens is None:
-            return None
-        if layer is None:
-            raise FeatureError(f"{name} tokens given, but these projectors have none for them")
-        if tokens.shape[-1] != layer.in_features:
-            raise FeatureError(
-                f"{name} tokens of shape {tuple(tokens.shape)}; the projector takes "
-                f"{layer.in_features} channels on the last axis"
-            )
-        return layer(tokens)
+
+def _layers(channels: int, config: ProjectorConfig) -> nn.Module:
+    first = nn.Linear(channels, config.width)
+    if config.layers == 1:
+        return first
+    more = ((nn.GELU(), nn.Linear(config.width, config.width)) for _ in range(config.layers - 1))
+    return nn.Sequential(first, *(module for pair in more for module in pair))
+
+
+def _project(
+    name: str, layer: nn.Module | None, tokens: Tensor | None, channels: int | None
+) -> Tensor | None:
+    if tokens is None:
+        return None
+    if layer is None:
+        raise FeatureError(f"{name} tokens given, but these projectors have none for them")
+    if tokens.shape[-1] != channels:
+        raise FeatureError(
+            f"{name} tokens of shape {tuple(tokens.shape)}; the projector takes {channels} "
+            "channels on the last axis"
+        )
+    return layer(tokens)
 
 
 def save_projectors(

@@ -33,6 +33,16 @@ VIDEO_PLACEHOLDER, SKELETON_PLACEHOLDER = "<video>", "<pose>"
 
 
 @dataclass(frozen=True)
+class TokenStyle:
+    """How the tokens of a modality stand in a prompt."""
+
+    framed: bool = True
+    """Between a start and an end token; without, two modalities are told apart by their ids."""
+    named: bool = False
+    """Behind the words `` video: `` and `` pose: ``."""
+
+
+@dataclass(frozen=True)
 class Span:
     """Token ids that frame the features of one modality."""
 
@@ -56,7 +66,12 @@ def spans(vocabulary: int) -> tuple[Span, Span]:
     )
 
 
-def expand_placeholders(text: str, video_tokens: int = 0, skeleton_tokens: int = 0) -> str:
+def expand_placeholders(
+    text: str,
+    video_tokens: int = 0,
+    skeleton_tokens: int = 0,
+    style: TokenStyle = TokenStyle(),  # noqa: B008 - frozen
+) -> str:
     """``text`` with ``<video>`` and ``<pose>`` replaced by start, patch and end tokens.
 
     A count of 0 removes the placeholder: the modality is absent.
@@ -77,7 +92,11 @@ def expand_placeholders(text: str, video_tokens: int = 0, skeleton_tokens: int =
                 f"{placeholder} stands {found} times in {text!r}; it must stand once where there "
                 "are features, and at most once otherwise"
             )
-        run = f"<{word}_start>" + f"<{word}_patch>" * count + f"<{word}_end>"
+        run = f"<{word}_patch>" * count
+        if style.framed:
+            run = f"<{word}_start>{run}<{word}_end>"
+        if style.named:
+            run = f" {'video' if word == 'vid' else word}: {run}"
         text = text.replace(placeholder, run if count else "")
     return text
 
@@ -156,6 +175,8 @@ def splice(
 def find_span(ids: Tensor, span: Span, where: str) -> tuple[int, int]:
     """First and one past the last patch position of a modality in one prompt; (0, 0) if absent.
 
+    Start and end tokens must both stand around the patch tokens, or neither anywhere.
+
     Raises:
         TokenError: more than one span, a gap in it, or start and end that do not frame it.
     """
@@ -164,6 +185,8 @@ def find_span(ids: Tensor, span: Span, where: str) -> tuple[int, int]:
     )
     if not starts and not ends and not patches:
         return 0, 0
+    if not starts and not ends and patches == list(range(patches[0], patches[0] + len(patches))):
+        return patches[0], patches[-1] + 1
     framed = len(starts) == len(ends) == 1
     if not framed or patches != list(range(starts[0] + 1, ends[0])):
         raise TokenError(
