@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from ski_data.config import from_plain, read_yaml
 from ski_data.synthetic import AdlMiniConfig
@@ -36,6 +37,10 @@ class AdlMiniRecipe:
     """Of SkeletonCLIP's cosines."""
     train_towers: str = "both"
     """Towers of the student that train after the image-text pretraining."""
+    pairing: Literal["clip", "class"] = "clip"
+    """Which skeleton teaches a video in stage 5: its own, or one of its class, drawn each epoch."""
+    pair_dropout: float = 0.0
+    """Share of videos that go without a skeleton in stage 5, drawn each epoch."""
     scd: ScdConfig = field(default_factory=ScdConfig)
     pretrain: TrainConfig = field(default_factory=TrainConfig)
     finetune: TrainConfig = field(default_factory=TrainConfig)

@@ -123,7 +123,8 @@ def dataset(
     train: bool,
     seed: int = 0,
 ) -> PairedDataset:
-    """Paired clips from the two stores."""
+    """Clips from the two stores; the recipe's way of pairing where video and skeleton train."""
+    pairs = train and video and skeleton
     return PairedDataset(
         records,
         skeletons=data.skeletons if skeleton else None,
@@ -133,6 +134,8 @@ def dataset(
         feeder=feeder(recipe) if skeleton else None,
         train=train,
         seed=seed,
+        pairing=recipe.pairing if pairs else "clip",
+        pair_dropout=recipe.pair_dropout if pairs else 0.0,
     )
 
 

@@ -156,6 +156,18 @@ def test_workers_see_the_epoch_and_give_the_same(records, stores):
         assert_same(pool.submit(_sample, 1).result(), data[1])
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_any_number_of_workers_gives_the_same(records, stores, workers):
+    same = [replace(record, label=0) for record in records]
+    settings = {"skeletons": stores[0], "videos": stores[1], "pairing": "class"}
+    data = dataset(same, pair_dropout=0.3, **settings)
+    data.set_epoch(4)
+    expected = [data[i] for i in range(3)]
+    with ProcessPoolExecutor(workers, get_context("fork"), _start, (data,)) as pool:
+        for got, sample in zip(pool.map(_sample, [2, 0, 1, 2]), (2, 0, 1, 2), strict=True):
+            assert_same(got, expected[sample])
+
+
 def test_copies_keep_their_epoch(records):
     data = dataset(records)
     data.set_epoch(2)

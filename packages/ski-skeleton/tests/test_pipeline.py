@@ -53,6 +53,21 @@ def test_sets_are_disjoint_and_whole(recipe, sets):
     assert {r.subject for r in sets.test_seen.records} == {3, 4}
 
 
+def test_the_split_of_own_classes_has_a_hash(recipe, sets, store):
+    other = replace(recipe, data=replace(recipe.data, unseen=("bow", "wave")))
+    again = pipeline.open_sets(recipe)
+    assert len(sets.split_hash) == 64
+    assert again.split_hash == sets.split_hash != pipeline.open_sets(other).split_hash
+
+
+def test_balanced_stages_train(recipe, sets, tmp_path):
+    train = replace(recipe.classify, balanced=True)
+    few = [r for r in sets.train.records if r.label != 0 or r.name.endswith("-0")]
+    sets.train.records = tuple(few)
+    pipeline.pretrain_encoder(recipe.model, sets.train, 3, train, tmp_path / "a")
+    assert all(np.isfinite(losses(tmp_path / "a")))
+
+
 def test_training_never_holds_an_unseen_class(recipe):
     for unseen in itertools.combinations(MOVEMENTS, 2):
         sets = pipeline.open_sets(replace(recipe, data=replace(recipe.data, unseen=unseen)))
@@ -78,6 +93,7 @@ def test_published_split_of_a_store_without_class_names(tmp_path):
     del plain["data"]["unseen"]
     sets = pipeline.open_sets(pipeline.read_recipe(write_recipe(tmp_path / "r.yaml", plain)))
     assert sets.seen == list(split.seen.names)
+    assert sets.split_hash == split.hash
     assert set(sets.test_unseen.labels) == {1}
     assert set(sets.train.labels) == set(sets.test_seen.labels) == {7}
 

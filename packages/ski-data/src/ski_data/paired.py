@@ -75,7 +75,7 @@ class PairedDataset:
         self.pairing, self.pair_dropout = pairing, pair_dropout
         self._check_pairs()
         self._check_records()
-        self._of_class = {label: np.flatnonzero(self.labels == label) for label in set(self.labels)}
+        self._of_class = _members(self.labels) if pairing == "class" else {}
         self._epoch = RawValue("q", 0)  # seen by running workers too
 
     def __getstate__(self) -> dict[str, Any]:
@@ -201,3 +201,10 @@ class PairedDataset:
         both = np.zeros((len(rows), 150), np.float32)
         both[:, : rows.shape[1]] = rows
         return row_to_clip(both)
+
+
+def _members(labels: np.ndarray) -> dict[int, np.ndarray]:
+    """Numbers of the samples of each class, ascending."""
+    order = np.argsort(labels, kind="stable")
+    classes, starts = np.unique(labels[order], return_index=True)
+    return dict(zip(classes.tolist(), np.split(order, starts[1:]), strict=True))

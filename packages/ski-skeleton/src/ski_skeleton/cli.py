@@ -86,7 +86,12 @@ def command_line_fit(
             run / "align",
             report=progress.report,
         )
-    meta = {"classes_seen": sets.seen, "store": settings.data.store, "seed": seed}
+    meta = {
+        "classes_seen": sets.seen,
+        "split_hash": sets.split_hash,
+        "store": settings.data.store,
+        "seed": seed,
+    }
     write_model(run / "model", pipeline.KIND, settings.model, model.state_dict(), meta)
     for part in ("encoder", "align"):
         shutil.rmtree(run / part / "checkpoints", ignore_errors=True)

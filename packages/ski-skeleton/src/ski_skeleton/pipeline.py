@@ -18,7 +18,7 @@ from ski_data.errors import InputError
 from ski_data.manifest import Record
 from ski_data.paired import PairedDataset
 from ski_data.skeleton import FeederConfig
-from ski_data.splits import dataset_classes, zero_shot_split
+from ski_data.splits import ZeroShotSplit, dataset_classes, zero_shot_split
 from ski_data.store import SkeletonStore
 from ski_skeleton.errors import ConfigError, RunError
 from ski_skeleton.evaluate import Scores, collect_scores
@@ -108,11 +108,39 @@ class ZeroShotSets:
 
     seen: list[str]
     unseen: list[str]
+    split_hash: str
+    """Of which classes are seen and unseen, see :attr:`ski_data.splits.ZeroShotSplit.hash`."""
     train: PairedDataset
     test_seen: PairedDataset
     """Seen classes, people that training did not see."""
     test_unseen: PairedDataset
     """All clips of the unseen classes."""
+
+
+def _class_split(data: ZeroShotData, store: SkeletonStore) -> ZeroShotSplit:
+    """The published split, or that of the store's classes into the unseen ones and the others."""
+    if data.split is not None:
+        return zero_shot_split(data.split)
+    if store.classes is None:
+        raise InputError(f"{data.store}: the store names no classes; use a published split")
+    names = store.classes.names
+    wrong = sorted(set(data.unseen) - set(names))
+    if wrong:
+        raise InputError(f"{data.store}: no classes {wrong}; it has {list(names)}")
+    seen = [label for label, name in enumerate(names) if name not in data.unseen]
+    unseen = [label for label, name in enumerate(names) if name in data.unseen]
+    if min(len(seen), len(unseen)) < 2:
+        raise InputError(
+            f"{data.store}: {len(seen)} seen and {len(unseen)} unseen classes; recognition needs "
+            "at least two of each"
+        )
+    return ZeroShotSplit(
+        data.store,
+        store.classes.subset(seen),
+        store.classes.subset(unseen),
+        tuple(label + 1 for label in seen),
+        tuple(label + 1 for label in unseen),
+    )
 
 
 def open_sets(recipe: SkeletonRecipe, *, seed: int = 0) -> ZeroShotSets:
@@ -130,27 +158,10 @@ def open_sets(recipe: SkeletonRecipe, *, seed: int = 0) -> ZeroShotSets:
             f"{data.store}: clips of {store.bodies} x {store.layout.name}, the recipe's encoder "
             f"takes {encoder.persons} x {encoder.layout}; set encoder.persons and encoder.layout"
         )
-    if data.split is not None:
-        split = zero_shot_split(data.split)
-        seen, unseen = list(split.seen.names), list(split.unseen.names)
-        seen_labels = [action - 1 for action in split.seen_actions]
-        unseen_labels = [action - 1 for action in split.unseen_actions]
-    else:
-        if store.classes is None:
-            raise InputError(f"{data.store}: the store names no classes; use a published split")
-        names = list(store.classes.names)
-        wrong = sorted(set(data.unseen) - set(names))
-        if wrong:
-            raise InputError(f"{data.store}: no classes {wrong}; it has {names}")
-        unseen = [name for name in names if name in data.unseen]
-        seen = [name for name in names if name not in data.unseen]
-        seen_labels = [names.index(name) for name in seen]
-        unseen_labels = [names.index(name) for name in unseen]
-    if min(len(seen), len(unseen)) < 2:
-        raise InputError(
-            f"{data.store}: {len(seen)} seen and {len(unseen)} unseen classes; recognition needs "
-            "at least two of each"
-        )
+    split = _class_split(data, store)
+    seen, unseen = list(split.seen.names), list(split.unseen.names)
+    seen_labels = [action - 1 for action in split.seen_actions]
+    unseen_labels = [action - 1 for action in split.unseen_actions]
     known = store.classes or dataset_classes(str(data.split).split("/")[0])
     wrong_rows = np.flatnonzero((store.index["label"] < 0) | (store.index["label"] >= len(known)))
     if len(wrong_rows):
@@ -183,6 +194,7 @@ def open_sets(recipe: SkeletonRecipe, *, seed: int = 0) -> ZeroShotSets:
     return ZeroShotSets(
         seen,
         unseen,
+        split.hash,
         part(seen_labels, people, train=True),
         part(seen_labels, ~people, train=False),
         part(unseen_labels, everyone, train=False),

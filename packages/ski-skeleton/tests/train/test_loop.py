@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,35 @@ def test_killed_run_ends_with_the_same_weights(tmp_path, stop_at):
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in "ab"]
     steps = [[json.loads(line)["step"] for line in log] for log in logs]
     assert steps[0] == steps[1]
+
+
+class LabelledPoints(Points):
+    """Three quarters of class 0."""
+
+    @property
+    def labels(self):
+        return np.arange(self.length) % 4 // 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_balanced_run_killed_in_an_epoch_ends_with_the_same_weights(tmp_path, workers):
+    balanced = replace(BASE, balanced=True)
+    undisturbed, plain = Regression(), Regression()
+    fit(undisturbed, LabelledPoints(), balanced, tmp_path / "a")
+    fit(plain, LabelledPoints(), BASE, tmp_path / "plain")
+    assert not torch.equal(weights(undisturbed), weights(plain))
+    changed = replace(balanced, workers=workers)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Regression(stop_at=5), LabelledPoints(), changed, tmp_path / "b")
+    resumed = Regression()
+    fit(resumed, LabelledPoints(), changed, tmp_path / "b")
+    assert torch.equal(weights(undisturbed), weights(resumed))
+
+
+def test_balance_needs_labels(tmp_path):
+    with pytest.raises(ConfigError, match="set balanced to false"):
+        fit(Regression(), Points(), replace(BASE, balanced=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_finished_run_is_only_loaded(tmp_path):

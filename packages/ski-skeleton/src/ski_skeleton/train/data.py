@@ -10,9 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ski_data.orders import epoch_order
+from ski_skeleton.errors import ConfigError
+
 
 class Source(Protocol):
-    """A map-style data set of dictionaries of arrays, numbers and strings."""
+    """A map-style data set of dictionaries of arrays, numbers and strings.
+
+    One that has ``labels``, int ``(N,)``, can be gone through with every class equally often.
+    """
 
     def __len__(self) -> int: ...
 
@@ -40,18 +46,41 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
+def labels_to_balance(source: Source) -> np.ndarray:
+    """The labels of a data set, int ``(N,)``, for :func:`epoch_batches`.
+
+    Raises:
+        ConfigError: the data set has none, or not for every sample.
+    """
+    labels = np.asarray(getattr(source, "labels", ()))
+    if labels.shape != (len(source),):
+        raise ConfigError("balanced training needs a data set with labels; set balanced to false")
+    if (labels < 0).any():
+        first = int(np.flatnonzero(labels < 0)[0])
+        raise ConfigError(f"balanced training needs a label for every sample; {first} has none")
+    return labels
+
+
 def epoch_batches(
-    length: int, batch_size: int, *, seed: int, epoch: int, ranks: int = 1, rank: int = 0
+    length: int,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    ranks: int = 1,
+    rank: int = 0,
+    labels: np.ndarray | None = None,
 ) -> list[list[int]]:
     """Indices of this rank's batches in one epoch.
 
     Every batch of ``batch_size`` is dealt out to the ranks; a last incomplete batch is dropped,
-    unless the data set is smaller than one batch.
+    unless the data set is smaller than one batch. With ``labels``, every class is drawn equally
+    often: see :func:`ski_data.orders.epoch_order`.
 
     Returns:
         lists of ``batch_size / ranks`` indices.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(length).tolist()
+    order = epoch_order(length, seed=seed, epoch=epoch, labels=labels).tolist()
     if length < batch_size:
         order = order[: length - length % ranks] if length >= ranks else order * ranks
         return [order[rank::ranks]]

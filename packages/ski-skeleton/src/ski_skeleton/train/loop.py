@@ -21,7 +21,7 @@ from torch import Tensor
 from ski_data.config import to_plain
 from ski_skeleton.errors import ConfigError, DivergedError, RunError
 from ski_skeleton.train import checkpoint
-from ski_skeleton.train.data import Source, epoch_batches, load
+from ski_skeleton.train.data import Source, epoch_batches, labels_to_balance, load
 from ski_skeleton.train.optim import OptimConfig, build_optimizer, learning_rate
 from ski_skeleton.train.task import Task
 
@@ -41,6 +41,8 @@ class TrainConfig:
     accumulation: int = 1
     """Micro-batches per optimiser step and process."""
     seed: int = 0
+    balanced: bool = False
+    """Draw every class equally often in an epoch, clips of small classes more than once."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Autocast; weights stay float32."""
     clip_norm: float | None = None
@@ -85,6 +87,7 @@ def fit(
     arguments after a kill, it goes on from the last checkpoint and ends with the same weights.
 
     Raises:
+        ConfigError: settings that do not fit the data set or the number of processes.
         RunError: the folder belongs to a run with other settings.
         DivergedError: a loss that is not finite; names the step and the batch.
     """
@@ -95,6 +98,7 @@ def fit(
     micro = config.batch_size // config.accumulation
     if micro % ranks:
         raise ConfigError(f"micro-batch {micro} cannot be dealt to {ranks} processes")
+    labels = labels_to_balance(source) if config.balanced else None
     if accelerator.is_main_process:
         _claim(folder, task, config)
     accelerator.wait_for_everyone()
@@ -130,6 +134,7 @@ def fit(
             epoch=epoch,
             ranks=ranks,
             rank=accelerator.process_index,
+            labels=labels,
         )
         batches = batches[done * config.accumulation : steps_per_epoch * config.accumulation]
         model.train()

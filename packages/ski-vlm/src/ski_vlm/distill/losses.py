@@ -34,6 +34,7 @@ def scd_losses(
     *,
     video_matched: Tensor | None = None,
     skeleton_matched: Tensor | None = None,
+    paired: Tensor | None = None,
 ) -> ScdLosses:
     """The released objective of phase 2: two cross entropies and alpha times their distance.
 
@@ -43,14 +44,21 @@ def scd_losses(
         targets: class probabilities ``(N, K)``.
         alpha: weight of the distance.
         video_matched: F_LV as it enters the distance, when it differs (e.g. unscaled cosines).
-        skeleton_matched: F_LS as it enters the distance.
+        skeleton_matched: F_LS as it enters the distance, when it differs.
+        paired: bool ``(N,)``, which clips have a skeleton; F_LS then has rows for these alone.
+            The others add nothing to the skeleton's cross entropy and to the distance, which stay
+            means over all N clips.
 
     Gradients of the distance flow into both sides.
     """
+    video = video_logits if video_matched is None else video_matched
+    skeleton = skeleton_logits if skeleton_matched is None else skeleton_matched
     first = soft_cross_entropy(video_logits, targets)
-    second = soft_cross_entropy(skeleton_logits, targets)
-    distance = F.mse_loss(
-        video_logits if video_matched is None else video_matched,
-        skeleton_logits if skeleton_matched is None else skeleton_matched,
-    )
+    if paired is None:
+        second = soft_cross_entropy(skeleton_logits, targets)
+        distance = F.mse_loss(video, skeleton)
+    else:
+        log_probabilities = F.log_softmax(skeleton_logits, -1)
+        second = -(targets[paired] * log_probabilities).sum() / len(targets)
+        distance = (video[paired] - skeleton).square().sum() / video.numel()
     return ScdLosses(first, second, distance, first + second + alpha * distance)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -54,14 +55,19 @@ class SkeletonDistillation(Task):
         if config.logits == "released":  # the scale is in no released loss: it keeps its value
             student.logit_scale.requires_grad_(False)
 
-    def scd(self, video: Tensor, skeleton: Tensor, targets: Tensor) -> ScdLosses:
-        """Losses of normalised video ``(N, T, 3, H, W)``, skeletons and targets ``(N, K)``."""
+    def scd(
+        self, video: Tensor, skeleton: Tensor, targets: Tensor, paired: Tensor | None = None
+    ) -> ScdLosses:
+        """Losses of normalised video ``(N, T, 3, H, W)``, skeletons and targets ``(N, K)``.
+
+        Skeletons of clips that bool ``paired`` ``(N,)`` leaves out are not looked at.
+        """
         output = self.student(video, self.names)
-        embedding = self.teacher.embed(skeleton)
         text = self.teacher.text.unit_text(class_prompts(self.names, self.teacher.config.template))
+        embedding = self._embed(skeleton, text, paired)
         if self.config.logits == "released":
             pose = skeleton_text_logits(embedding, text, "dot", 1.0)
-            return scd_losses(output.cosines, pose, targets, self.config.alpha)
+            return scd_losses(output.cosines, pose, targets, self.config.alpha, paired=paired)
         cosines = skeleton_text_logits(embedding, text, "cosine", 1.0)
         return scd_losses(
             output.logits,
@@ -70,14 +76,29 @@ class SkeletonDistillation(Task):
             self.config.alpha,
             video_matched=output.cosines,
             skeleton_matched=cosines,
+            paired=paired,
         )
 
+    def _embed(self, skeleton: Tensor, text: Tensor, paired: Tensor | None) -> Tensor:
+        """Embeddings of the paired skeletons alone: empty ones would move the batch statistics."""
+        if paired is None:
+            return self.teacher.embed(skeleton)
+        if bool(paired.any()):
+            return self.teacher.embed(skeleton[paired])
+        weights = [p for p in self.teacher.encoder.parameters() if p.requires_grad]
+        nothing = torch.stack([p.sum() for p in weights]).sum() if weights else text.sum()
+        return nothing.expand(0, text.shape[-1])  # all weights get a gradient: data-parallel waits
+
     def losses(self, batch: Batch) -> Losses:
-        """``video`` uint8 ``(N, T, H, W, 3)``, ``skeleton`` and ``label`` to the losses."""
+        """``video`` uint8 ``(N, T, H, W, 3)``, ``skeleton`` and ``label`` to the losses.
+
+        Where the batch says ``paired``, bool ``(N,)``, the other clips teach the student alone.
+        """
         targets = F.one_hot(batch["label"], len(self.names)).float()
         smoothing = self.config.label_smoothing
         targets = targets * (1 - smoothing) + smoothing / len(self.names)
-        parts = self.scd(self.student.normalise(batch["video"]), batch["skeleton"], targets)
+        video = self.student.normalise(batch["video"])
+        parts = self.scd(video, batch["skeleton"], targets, batch.get("paired"))
         return {
             "loss": parts.total,
             "video_cross_entropy": parts.video,
