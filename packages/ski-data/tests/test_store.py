@@ -1,13 +1,14 @@
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ski_data import store as store_module
 from ski_data.classes import ClassSet
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_data.layouts import KINECT22, KINECT25, Validity
@@ -137,14 +138,14 @@ def test_nothing_is_overwritten(store):
         StoreWriter(store, KINECT25)
 
 
-@pytest.mark.parametrize("part", ["joints.npy", "index.parquet", "meta.json"])
+@pytest.mark.parametrize("part", ["joints.npy", "index.arrow", "meta.json"])
 def test_missing_parts(store, part):
     (store / part).unlink()
     with pytest.raises(MissingFileError, match=part):
         SkeletonStore(store)
 
 
-@pytest.mark.parametrize("part", ["joints.npy", "index.parquet", "meta.json"])
+@pytest.mark.parametrize("part", ["joints.npy", "index.arrow", "meta.json"])
 @pytest.mark.parametrize("keep", [0, 0.5, 0.99])
 def test_cut_parts(store, part, keep):
     data = (store / part).read_bytes()
@@ -161,14 +162,101 @@ def test_changed_content(store):
         SkeletonStore(store).verify()
 
 
+def write_batches(store, *batches):
+    (store / "index.arrow").unlink()
+    with pa.ipc.new_file(str(store / "index.arrow"), batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def change_column(batch, name, values):
+    columns = {key: batch.column(key) for key in batch.schema.names}
+    return pa.record_batch(columns | {name: values})
+
+
 def test_index_of_another_store(store):
-    table = pq.read_table(store / "index.parquet")
-    pq.write_table(table.slice(0, 2), store / "index.parquet")
-    with pytest.raises(StoreError, match="make the store again"):
-        SkeletonStore(store)
-    pq.write_table(pa.table({"name": ["a"]}), store / "index.parquet")
-    with pytest.raises(StoreError, match="columns are missing"):
-        SkeletonStore(store)
+    batch = pa.ipc.open_file((store / "index.arrow").read_bytes()).get_batch(0)
+    for batches, words in [
+        ([batch, batch], "2 record batches"),
+        ([pa.record_batch({"name": ["a"]})], "columns are missing"),
+        ([change_column(batch, "label", pa.array([0.0, 1, 0]))], r"label \(int64 expected\)"),
+        ([change_column(batch, "by_name", pa.array([0, 1, 9], pa.int32()))], "order of the names"),
+        ([change_column(batch, "offset", pa.array([0, 4, 4]))], "do not follow each other"),
+        ([change_column(batch, "frames", pa.array([4, 5, 7]))], "rows expected"),
+        ([change_column(batch, "bodies", pa.array([1, 2, 9]))], "make the store again"),
+    ]:
+        write_batches(store, *batches)
+        with pytest.raises(StoreError, match=words):
+            SkeletonStore(store)
+
+
+@settings(max_examples=100, deadline=None)
+@given(at=st.integers(0, 10_000), value=st.integers(0, 255))
+def test_a_damaged_index_is_an_error_or_readable(tmp_path_factory, at, value):
+    folder = tmp_path_factory.mktemp("s") / "s"
+    write(folder, [(f"c{i}", np.ones((3, 2, 25, 1), np.float32), {"split": "x"}) for i in range(3)])
+    data = bytearray((folder / "index.arrow").read_bytes())
+    data[at % len(data)] = value
+    (folder / "index.arrow").write_bytes(data)
+    try:
+        opened = SkeletonStore(folder)
+    except StoreError:
+        return
+    assert len(opened) == 3
+    assert len([opened.clip(i) for i in range(3)] + opened.names) == 6
+    assert "gone" not in opened
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=4), min_size=1, unique=True))
+def test_clips_are_found_by_name(tmp_path_factory, names):
+    folder = tmp_path_factory.mktemp("s") / "s"
+    write(folder, [(name, np.ones((3, 1, 25, 1), np.float32), {}) for name in names])
+    opened = SkeletonStore(folder)
+    assert [opened.row(name) for name in names] == list(range(len(names)))
+    assert all(name in opened for name in names)
+    assert "other" not in opened or "other" in names
+    assert 0 not in opened
+    assert opened.name(0) == names[0]
+
+
+def test_names_that_no_file_can_hold(tmp_path):
+    with pytest.raises(InputError, match="column name"):
+        write(tmp_path / "s", [("\ud800", np.ones((3, 1, 25, 1)), {})])
+    clips = [(name, np.ones((3, 1, 25, 1)), {"split": name or 1}) for name in ("", "b")]
+    with pytest.raises(InputError, match="column split"):
+        write(tmp_path / "s", clips)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_index_is_read_only(store):
+    index = SkeletonStore(store).index
+    assert set(index) == {
+        *("name", "label", "subject", "camera", "setup", "replication"),
+        *("frames", "bodies", "offset", "source", "split"),
+    }
+    assert len(index) == len(list(index))
+    with pytest.raises(ValueError, match="read-only"):
+        index["label"][0] = 5
+    with pytest.raises(KeyError):
+        index["by_name"]
+
+
+def test_blocks_are_the_whole_store(store, monkeypatch):
+    monkeypatch.setattr(store_module, "_BLOCK_ROWS", 7)
+    opened = SkeletonStore(store)
+    joints, codes = zip(*opened.blocks(), strict=True)
+    assert [len(block) for block in joints] == [7, 7, 6]
+    assert np.array_equal(np.concatenate(joints), np.load(store / "joints.npy"))
+    assert (np.concatenate(codes) == Validity.MEASURED).all()
+
+
+def test_a_store_that_is_replaced_stays_readable(store, tmp_path, rng):
+    opened = SkeletonStore(store)
+    clip = opened.clip(2)
+    shutil.rmtree(store)
+    write(store, [("other", random_clip(rng), {})])
+    assert np.array_equal(opened.clip("clip2"), clip)
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ from ski_data.ntu.prepare import prepare
 raw, out, events = sys.argv[1], sys.argv[2], int(sys.argv[3])
 left = [events]
 def audit(frame, event, argument):
-    if "ski_data" in frame.f_code.co_filename and "store.py" in frame.f_code.co_filename:
+    if "ski_data" in frame.f_code.co_filename and "store_" in frame.f_code.co_filename:
         left[0] -= 1
         if left[0] <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
