@@ -1,6 +1,9 @@
+import io
 import os
 import pickle
 import struct
+import tracemalloc
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from ski_data import plain_pickle
 from ski_data.errors import MissingFileError
-from ski_data.plain_pickle import PickleError, read_plain_pickle
+from ski_data.plain_pickle import PickleError, read_plain_pickle, write_plain_pickle
 
 
 def load(tmp_path, data):
@@ -121,7 +124,7 @@ def test_unfolding_is_bounded(tmp_path):
     text = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\x00"
     again = b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"
     with pytest.raises(PickleError, match="far more than its size"):
-        load(tmp_path, b"\x80\x02" + text + again * 10 + b".")
+        load(tmp_path, b"\x80\x02" + text + again * 40 + b".")
 
 
 def test_nesting_and_count_are_bounded(tmp_path, monkeypatch):
@@ -143,3 +146,96 @@ def test_a_list_in_itself(tmp_path):
 def test_no_file(tmp_path):
     with pytest.raises(MissingFileError):
         read_plain_pickle(tmp_path / "gone.pkl")
+
+
+def peak_of(tmp_path, data):
+    """Bytes that reading took at most, whether or not it was refused."""
+    tracemalloc.start()
+    try:
+        with suppress(PickleError):
+            load(tmp_path, data)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+MANY = 1 << 15
+DOUBLED = b"]q\x00" + b"".join(b"](h%ch%ce" % (i, i) + b"q%c" % (i + 1) for i in range(60))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04\x8e" + struct.pack("<Q", 2**33)[:6],
+        b"\x80\x04)" + b"\x94" * MANY + b".",
+        b"\x80\x04](" + b"}" * MANY + b"e.",
+        b"\x80\x04](" + b"M\x01\x02" * MANY + b"e.",
+        b"\x80\x04]" + b"Na" * MANY + b".",
+        b"\x80\x04}(" + b"".join(b"J%sN" % struct.pack("<i", i) for i in range(MANY // 8)) + b"u.",
+        b"\x80\x04" + DOUBLED + b".",
+        b"\x80\x04X"
+        + struct.pack("<I", MANY + 4)
+        + "\N{GRINNING FACE}".encode()
+        + b"a" * MANY
+        + b".",
+    ],
+    ids=["9 bytes", "memo", "dicts", "numbers", "items", "keys", "folded", "wide text"],
+)
+def test_memory_is_bounded_by_the_file(tmp_path, monkeypatch, data):
+    monkeypatch.setattr(plain_pickle, "_FREE_BYTES", MANY)
+    assert peak_of(tmp_path, data) < 8 * len(data) + 10 * MANY
+
+
+PLAIN_CODES = b"(]})tldeasu\x85\x86\x87N\x88\x9402Rb\x93"
+LONG_CODES = (
+    *(b"K\x01", b"M\x01\x02", b"J\x00\x00\x00\x40", b"\x8a\x04\x00\x00\x00\x40", b"C\x01a"),
+    *(b"q\x01", b"h\x00", b"h\x01", b"\x8c\x01a", b"\x8c\x02f8", b"\x8c\x06latin1"),
+    *(b"\x8e" + b"\xff" * 8, b"\x96" + b"\x10" * 8, b"cnumpy\nndarray\n", b"cnumpy\ndtype\n"),
+    *(b"c_codecs\nencode\n", b"cnumpy.core.multiarray\n_reconstruct\n"),
+    *(b"cnumpy.core.multiarray\nscalar\n", b"cnumpy.core.numeric\n_frombuffer\n"),
+)
+OPCODES = st.sampled_from([*(bytes([code]) for code in PLAIN_CODES), *LONG_CODES])
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(codes=st.lists(OPCODES, max_size=40))
+def test_any_opcodes_give_a_value_or_one_kind_of_error_in_little_memory(tmp_path, codes):
+    assert peak_of(tmp_path, b"\x80\x04" + b"".join(codes) + b".") < 1 << 20
+
+
+WRITTEN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**31), 2**31 - 1) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+)
+
+
+@given(value=WRITTEN)
+def test_what_is_written_is_read(value):
+    file = io.BytesIO()
+    write_plain_pickle(file, value)
+    assert pickle.loads(file.getvalue()) == value
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", plain_pickle._DTYPES)
+def test_arrays_are_written(tmp_path, rng, kind):
+    array = (100 * rng.normal(size=(2, 3, 4))).astype(kind)
+    swapped = array.astype(array.dtype.newbyteorder(">"))
+    with (tmp_path / "a.pkl").open("wb") as file:
+        write_plain_pickle(file, [array, iter((array.T, swapped)), np.int64(3)])
+    for got in (read_plain_pickle(tmp_path / "a.pkl"), pickle.loads(file_bytes(tmp_path))):
+        assert got[0].dtype == array.dtype
+        assert np.array_equal(got[0], array)
+        assert np.array_equal(got[1][0], array.T)
+        assert np.array_equal(got[1][1], array)
+        assert got[2] == 3
+
+
+def file_bytes(tmp_path):
+    return (tmp_path / "a.pkl").read_bytes()
+
+
+@pytest.mark.parametrize("value", [1.5, b"a", 2**31, object(), np.zeros(2, object), {1.5: 2}])
+def test_other_values_are_not_written(value):
+    with pytest.raises(PickleError, match="written"):
+        write_plain_pickle(io.BytesIO(), value)

@@ -10,7 +10,7 @@ from ski_data.check import check
 from ski_data.importer import import_skeletons
 from ski_data.instructions import check_instructions
 from ski_data.ntu.prepare import archive, prepare
-from ski_data.ntu.pyskl import import_pyskl
+from ski_data.ntu.pyskl import export_pyskl, import_pyskl
 from ski_data.pku_mmd import prepare_pku_mmd
 from ski_data.store_merge import merge
 from ski_data.synthetic.synthesize import synthesize
@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "archive": archive,
     "import": import_skeletons,
     "import-pyskl": import_pyskl,
+    "export-pyskl": export_pyskl,
     "merge": merge,
     "synthesize": synthesize,
     "check": check,

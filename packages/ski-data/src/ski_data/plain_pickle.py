@@ -1,8 +1,9 @@
-"""Pickles of plain values and NumPy arrays, read without running what they ask for.
+"""Pickles of plain values and NumPy arrays, read without running what they ask for, and written.
 
 The opcodes are walked and interpreted here: nothing is imported or called by name. Of globals, only
 the few that NumPy writes for arrays are known, each as one pair of module and name, and they stand
-for code of this module. Lengths are held against what is left of the file before anything is read.
+for code of this module. Lengths are held against what is left of the file before anything is read,
+and what the values take in memory against twice the file's size.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import math
 import os
 import pickletools
+import struct
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +27,10 @@ _MAX_READ = 1 << 28
 _MAX_LINE = 1 << 12
 _MAX_MARKS = 64
 _MAX_STACK = 2_000_000
+_FREE_BYTES = 1 << 24
+"""What values may take in memory beyond twice the size of the file."""
+_ENTRY_BYTES, _ITEM_BYTES = 100, 8
+"""Of a dictionary's entry, and of a list's item, besides the values themselves."""
 
 _GLOBALS = {
     ("numpy", "dtype"): "dtype",
@@ -127,7 +135,7 @@ def _array(data: object, dtype: object, shape: object, order: object) -> np.ndar
 
 
 class _Machine:
-    """The stack, the memo and a budget of bytes that calls may make."""
+    """The stack, the memo and a budget of bytes that values may take in memory."""
 
     def __init__(self, budget: int) -> None:
         self.stack: list[Any] = []
@@ -145,6 +153,16 @@ class _Machine:
         if self.marks and len(self.stack) <= self.marks[-1]:
             raise PickleError("a value is missing")
         return self.stack.pop()
+
+    def push(self, value: Any) -> None:
+        """Put a new value on the stack."""
+        self.spend(sys.getsizeof(value))
+        self.stack.append(value)
+
+    def remember(self, key: int) -> None:
+        """Note the last value in the memo."""
+        self.spend(_ENTRY_BYTES)
+        self.memo[key] = self.stack[-1]
 
     def spend(self, count: int) -> None:
         self.budget -= count
@@ -190,7 +208,7 @@ class _Global:
 
 
 def _interpret(file: _Bounded, size: int) -> Any:
-    machine = _Machine(2 * size + (1 << 20))
+    machine = _Machine(2 * size + _FREE_BYTES)
     stack = machine.stack
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
         if count > MAX_OPCODES or len(stack) > _MAX_STACK or len(machine.marks) > _MAX_MARKS:
@@ -209,27 +227,29 @@ def _step(machine: _Machine, name: str, argument: Any) -> None:
     if name in ("BINGET", "LONG_BINGET"):
         stack.append(memo[argument])
     elif name == "MEMOIZE":
-        memo[len(memo)] = stack[-1]
+        machine.remember(len(memo))
     elif name in ("BINPUT", "LONG_BINPUT"):
-        memo[argument] = stack[-1]
+        machine.remember(argument)
     elif name in _VALUES:
-        stack.append(argument)
+        machine.push(argument)
     elif name in _CONSTANTS:
         stack.append(_CONSTANTS[name])
     elif name in _EMPTY:
-        stack.append(_EMPTY[name]())
+        machine.push(_EMPTY[name]())
     elif name == "MARK":
         machine.marks.append(len(stack))
     elif name == "TUPLE":
-        stack.append(tuple(_plain(item) for item in machine.pop_mark()))
+        machine.push(tuple(_plain(item) for item in machine.pop_mark()))
     elif name in _TUPLES:
         items = [machine.pop() for _ in range(_TUPLES[name])]
-        stack.append(tuple(_plain(item) for item in reversed(items)))
+        machine.push(tuple(_plain(item) for item in reversed(items)))
     elif name in ("APPEND", "APPENDS"):
         items = machine.pop_mark() if name == "APPENDS" else [machine.pop()]
+        machine.spend(_ITEM_BYTES * len(items))
         _of(stack[-1], list).extend(_plain(item) for item in items)
     elif name in ("SETITEM", "SETITEMS"):
         items = machine.pop_mark() if name == "SETITEMS" else [machine.pop(), machine.pop()][::-1]
+        machine.spend(_ENTRY_BYTES * len(items))
         target = _of(stack[-1], dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int):
@@ -242,7 +262,7 @@ def _step(machine: _Machine, name: str, argument: Any) -> None:
         stack.append(_Global(names[1], names[0]))
     elif name == "REDUCE":
         given = machine.pop()
-        stack.append(machine.call(machine.pop(), given))
+        machine.push(machine.call(machine.pop(), given))
     elif name == "BUILD":
         state = machine.pop()
         target = stack[-1]
@@ -265,3 +285,79 @@ def _plain(value: Any) -> Any:
             raise PickleError("an array without its numbers")
         return value.array
     return value
+
+
+_PROTOCOL, _STOP = b"\x80\x04", b"."
+_DICT, _SET_ITEM, _LIST, _APPEND = b"}", b"s", b"]", b"a"
+_MARK, _TUPLE, _CALL, _BUILD = b"(", b"t", b"R", b"b"
+_NO_VALUE, _FALSE, _TRUE = b"N", b"\x89", b"\x88"
+_RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
+_DTYPE, _NDARRAY = b"cnumpy\ndtype\n", b"cnumpy\nndarray\n"
+
+
+def write_plain_pickle(file: IO[bytes], value: Any) -> None:
+    """Write what :func:`read_plain_pickle` and any Python with NumPy read, protocol 4.
+
+    Values are dictionaries, iterables (as lists, item by item as they come), tuples, texts, whole
+    numbers, bools, None and arrays of numbers. Arrays are named as NumPy 1 names them, which NumPy
+    2 reads too.
+
+    Raises:
+        PickleError: Another value.
+    """
+    file.write(_PROTOCOL)
+    _write(file, value)
+    file.write(_STOP)
+
+
+def _write(file: IO[bytes], value: Any) -> None:
+    if value is None or isinstance(value, bool):
+        file.write(_NO_VALUE if value is None else _TRUE if value else _FALSE)
+    elif isinstance(value, int | np.integer) and -(2**31) <= value < 2**31:
+        file.write(b"J" + struct.pack("<i", value))
+    elif isinstance(value, str):
+        _write_sized(file, b"X", "<I", value.encode("utf-8"))
+    elif isinstance(value, np.ndarray):
+        _write_array(file, value)
+    elif isinstance(value, Mapping):
+        file.write(_DICT)
+        for key, item in value.items():
+            _write(file, key)
+            _write(file, item)
+            file.write(_SET_ITEM)
+    elif isinstance(value, tuple):
+        file.write(_MARK)
+        for item in value:
+            _write(file, item)
+        file.write(_TUPLE)
+    elif isinstance(value, Iterable) and not isinstance(value, bytes | bytearray):
+        file.write(_LIST)
+        for item in value:
+            _write(file, item)
+            file.write(_APPEND)
+    else:
+        raise PickleError(f"a {type(value).__name__} is none of the values that are written")
+
+
+def _write_array(file: IO[bytes], array: np.ndarray) -> None:
+    kind = array.dtype.newbyteorder("<")
+    name = kind.str.lstrip("<|")
+    if name not in _DTYPES:
+        raise PickleError(f"arrays of {array.dtype} are not written; known: {', '.join(_DTYPES)}")
+    file.write(_RECONSTRUCT + _MARK + _NDARRAY)
+    _write(file, (0,))
+    _write_sized(file, b"C", "<B", b"b")
+    file.write(_TUPLE + _CALL + _MARK)
+    _write(file, 1)
+    _write(file, array.shape)
+    file.write(_DTYPE)
+    _write(file, (name, False, True))
+    file.write(_CALL)
+    _write(file, (3, kind.str[0], None, None, None, -1, -1, 0))
+    file.write(_BUILD + _FALSE)
+    _write_sized(file, b"\x8e", "<Q", array.astype(kind, copy=False).tobytes())
+    file.write(_TUPLE + _BUILD)
+
+
+def _write_sized(file: IO[bytes], opcode: bytes, form: str, data: bytes) -> None:
+    file.write(opcode + struct.pack(form, len(data)) + data)

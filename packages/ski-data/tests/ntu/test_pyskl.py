@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 
@@ -5,9 +6,11 @@ import numpy as np
 import pytest
 
 from ski_data.cli import main
-from ski_data.errors import InputError
-from ski_data.ntu.pyskl import import_pyskl
-from ski_data.store import SkeletonStore
+from ski_data.errors import ExistingOutputError, InputError, SkiDataError
+from ski_data.layouts import KINECT15, KINECT25
+from ski_data.ntu import pyskl
+from ski_data.ntu.pyskl import export_pyskl, import_pyskl
+from ski_data.store import SkeletonStore, StoreWriter
 
 A, B = "S001C001P001R001A001", "S002C003P002R001A050"
 
@@ -56,6 +59,8 @@ def test_store_holds_the_joints_and_the_splits(tmp_path, data, protocol):
         ("label", "drink", "whole number"),
         ("frame_dir", None, "frame_dir"),
         ("total_frames", 7, "total_frames says 7"),
+        ("total_frames", np.zeros(3), "total_frames must be"),
+        ("frame_dir", "a" * 300, "frame_dir"),
         ("frame_dir", B, "not there"),
     ],
 )
@@ -72,6 +77,8 @@ def test_bad_annotations_are_named(tmp_path, data, key, value, text):
         ({"xsub_train": [A], "xsub_val": [A]}, "in train and val of xsub"),
         ({"label_train": [A]}, "cannot be a column"),
         ([A], "dictionary of lists"),
+        ({f"x_{i}": [A] for i in range(65)}, "65 splits"),
+        ({"xsub_train": ["a" * 300]}, "names of clips"),
     ],
 )
 def test_bad_splits(tmp_path, data, split, text):
@@ -88,3 +95,92 @@ def test_hostile_pickle_runs_nothing(tmp_path, capsys):
     assert main(["import-pyskl", save(tmp_path, Call()), str(tmp_path / "s")]) == 2
     assert "refused" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_value_that_folds_out_is_not_printed(tmp_path, data):
+    fold = []
+    for _ in range(60):
+        fold = [fold, fold]
+    data["annotations"][0]["total_frames"] = fold
+    with pytest.raises(InputError, match="total_frames must be a whole number"):
+        import_pyskl(save(tmp_path, data), str(tmp_path / "s"))
+
+
+def make_store(path, rng, names, layout=KINECT25, **fields):
+    with StoreWriter(path, layout) as writer:
+        for number, name in enumerate(names):
+            clip = rng.normal(size=(3, 4 + number, len(layout.joints), 1 + number % 2))
+            writer.add(name, clip.astype(np.float32), **{"label": number, **fields})
+    return str(path)
+
+
+NTU = ("S001C001P001R001A001", "S001C002P003R001A002", "S018C003P002R001A003")
+
+
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+def test_any_python_reads_what_is_exported(tmp_path, rng):
+    store = make_store(tmp_path / "s", rng, NTU)
+    assert main(["export-pyskl", store, str(tmp_path / "a.pkl")]) == 0
+    made = pickle.loads((tmp_path / "a.pkl").read_bytes())
+    assert made["split"] == {
+        "xsub_train": [NTU[0]],
+        "xsub_val": [NTU[1]],
+        "xview_train": [NTU[1]],
+        "xview_val": [NTU[0]],
+    }
+    opened = SkeletonStore(store)
+    assert [a["frame_dir"] for a in made["annotations"]] == list(NTU[:2])
+    for row, annotation in enumerate(made["annotations"]):
+        assert annotation["label"] == row
+        assert annotation["total_frames"] == 4 + row
+        assert annotation["keypoint"].dtype == np.float32
+        assert annotation["keypoint"].flags.writeable
+        assert np.array_equal(annotation["keypoint"], opened.tracks(row))
+    export_pyskl(store, str(tmp_path / "b.pkl"), "ntu120")
+    assert set(pickle.loads((tmp_path / "b.pkl").read_bytes())["split"]) == {
+        f"{name}_{half}" for name in ("xsub", "xset") for half in ("train", "val")
+    }
+
+
+def test_import_export_import_changes_nothing(tmp_path, data):
+    data["split"]["val"] = [A]
+    import_pyskl(save(tmp_path, data), str(tmp_path / "s"))
+    export_pyskl(str(tmp_path / "s"), str(tmp_path / "ntu60_3danno.pkl.2"), "other")
+    (tmp_path / "ntu60_3danno.pkl").unlink()
+    (tmp_path / "ntu60_3danno.pkl.2").rename(tmp_path / "ntu60_3danno.pkl")
+    import_pyskl(str(tmp_path / "ntu60_3danno.pkl"), str(tmp_path / "t"))
+    stores = [SkeletonStore(tmp_path / name) for name in "st"]
+    assert stores[0].sha256 == stores[1].sha256
+    assert stores[0].index["split"].tolist() == ["val", ""]
+
+
+def test_what_cannot_be_exported(tmp_path, rng):
+    out = str(tmp_path / "a.pkl")
+    other = make_store(tmp_path / "k15", rng, NTU, KINECT15)
+    with pytest.raises(InputError, match="not kinect15"):
+        export_pyskl(other, out)
+    unknown = make_store(tmp_path / "unknown", rng, NTU, label=-1)
+    with pytest.raises(InputError, match="no label"):
+        export_pyskl(unknown, out)
+    store = make_store(tmp_path / "s", rng, NTU)
+    with pytest.raises(InputError, match="no column says train"):
+        export_pyskl(store, out, "other")
+    late = make_store(tmp_path / "late", rng, NTU[2:])
+    with pytest.raises(InputError, match="no clip of ntu60"):
+        export_pyskl(late, out)
+    assert not list(tmp_path.glob("*.pkl"))
+    (tmp_path / "a.pkl").touch()
+    with pytest.raises(ExistingOutputError):
+        export_pyskl(store, out)
+
+
+def test_a_full_disk_leaves_no_pickle(tmp_path, rng, monkeypatch):
+    store = make_store(tmp_path / "s", rng, NTU)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pyskl, "write_plain_pickle", full)
+    with pytest.raises(SkiDataError, match=r"a\.pkl: cannot be written \(No space left"):
+        export_pyskl(store, str(tmp_path / "a.pkl"))
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
