@@ -37,7 +37,7 @@ class EmaTeacher(nn.Module, Generic[M]):
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> EmaTeacher[M]:
+    def train(self, mode: bool = True) -> EmaTeacher[M]:  # noqa: ARG002
         """Stays in evaluation mode."""
         return super().train(False)
 

@@ -38,9 +38,7 @@ def oracle(a, b, a_teacher, b_teacher, *, scale, weight, share, temperature):
     pulled = told = 0.0
     for x, y, xt, yt in ((a, b, a_teacher, b_teacher), (b, a, b_teacher, a_teacher)):
         for i in range(n):
-            own = [
-                (0.5 * xt[i] @ xt[j] + 0.5 * yt[i] @ yt[j]) / temperature for j in range(n)
-            ]
+            own = [(0.5 * xt[i] @ xt[j] + 0.5 * yt[i] @ yt[j]) / temperature for j in range(n)]
             there = softmax([xt[i] @ yt[j] / temperature for j in range(n)])
             back = softmax([yt[i] @ xt[j] / temperature for j in range(n)])
             intra = softmax(own)
