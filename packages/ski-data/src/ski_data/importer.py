@@ -193,7 +193,9 @@ def _record(row: Row, source: str) -> Record:
 
 def _rejection(path: Path, rejected: Sequence[Rejected], total: int) -> RejectedRowsError:
     lines = [f"{entry.where}: {entry.problem}" for entry in rejected[:_SHOWN]]
-    if len(rejected) == 1:
+    if path.is_dir():
+        lines.append("(files that are no clips stay out with files: '**/*.ENDING' in the mapping)")
+    if len(rejected) == 1 and not path.is_dir():
         return RejectedRowsError(f"{path}, {lines[0]}; nothing was written", rejected)
     if len(rejected) > _SHOWN:
         lines.append(

@@ -49,8 +49,7 @@ def load_arrays(
             return loaded
         with loaded:
             names = loaded.files if wanted is None else [n for n in loaded.files if n in wanted]
-            arrays = {name: loaded[name] for name in names}
-            return arrays if wanted is None else arrays | {"": np.array(loaded.files)}
+            return {name: loaded[name] for name in names}
     except _UNREADABLE:
         raise InputError(
             f"{path}: not a readable .npy or .npz file of numbers (damaged, of another kind, or "
@@ -82,13 +81,9 @@ def read_arrays(path: Path | str, mapping: ImportMapping, array: str) -> Coordin
     loaded = load_arrays(path, {name for name in names if name})
     if isinstance(loaded, np.ndarray):
         return arrange(loaded, {}, mapping, Path(path).name)
-    only = [name for name in loaded if name]
     if array not in loaded:
-        listed = loaded.pop("").tolist() if "" in loaded else only
-        raise InputError(
-            f"{path}: no array {array!r}, found {', '.join(sorted(listed)) or 'none'}; say in the "
-            "mapping: array"
-        )
+        found = ", ".join(sorted(load_arrays(path))) or "none"
+        raise InputError(f"{path}: no array {array!r}, found {found}; say in the mapping: array")
     return arrange(loaded[array], loaded, mapping, f"array {array!r}")
 
 
