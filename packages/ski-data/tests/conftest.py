@@ -1,5 +1,9 @@
 """Fixtures of ski-data's tests."""
 
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,3 +33,59 @@ def shared():
     if not folder.is_dir():
         pytest.skip("no folder `shared` beside the checkout")
     return folder
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file of this process can grow beyond some bytes."""
+    resource = pytest.importorskip("resource", reason="limits of files need a Unix system")
+
+    @contextmanager
+    def limited(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
+
+
+@pytest.fixture
+def kill_until_done(rng):
+    """Run a ski-data command again and again, killed at random moments, until it is done."""
+
+    def run(out, *arguments):
+        command = [sys.executable, "-c", "from ski_data.cli import main; raise SystemExit(main())"]
+        work, kills = out.with_name(f".{out.name}.partial"), 0
+        while not out.exists():
+            process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE)
+            seen, until = size_of(work), time.monotonic() + 60
+            while (
+                kills < 6
+                and process.poll() is None
+                and size_of(work) == seen
+                and time.monotonic() < until
+            ):
+                time.sleep(0.002)
+            if kills < 6:
+                time.sleep(rng.uniform(0, 0.25))
+                process.kill()
+            _, said = process.communicate(timeout=120)
+            assert process.returncode in (0, -9), said.decode()
+            kills += process.returncode == -9
+        return kills
+
+    return run
+
+
+def size_of(folder):
+    """Bytes in the files of a folder that changes meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

@@ -1,8 +1,14 @@
 """PKU-MMD text and temporal labels become a store of single actions."""
 
+import signal
+
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from ski_data import pku_mmd
+from ski_data.cli import main
 from ski_data.errors import InputError, MissingFileError
 from ski_data.pku_mmd import (
     Action,
@@ -12,9 +18,10 @@ from ski_data.pku_mmd import (
     read_actions,
     read_parts,
     read_recording,
+    recording_clips,
 )
 from ski_data.splits import dataset_classes
-from ski_data.store import SkeletonStore
+from ski_data.store import SkeletonStore, StoreWriter
 
 CLASSES = dataset_classes("pku-mmd")
 
@@ -127,3 +134,131 @@ def test_parts_must_be_two_and_apart(tmp_path):
         path.write_text(text)
         with pytest.raises(PkuMmdError, match=word):
             read_parts(path)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_stopped_run_reads_finished_recordings_no_more(raw, tmp_path, monkeypatch):
+    folders = str(raw / "recordings"), str(raw / "labels")
+    (raw / "labels" / "0002-M.txt").write_text("51,0,8,1\n1,21,22,1\n12,5,40,2\n")
+    whole = recording(seed=1)
+    whole[21:22] = 0  # the second action has no body
+    write(raw / "recordings" / "0002-M.txt", whole)
+    prepare_pku_mmd(*folders, str(raw / "whole"), workers=1)
+    assert len(SkeletonStore(raw / "whole")) == 6
+    for stop in range(1, 6):
+        out = raw / f"out{stop}"
+        with monkeypatch.context() as patch:
+            patch.setattr(StoreWriter, "add", stopping(StoreWriter.add, stop))
+            with pytest.raises(KeyboardInterrupt):
+                prepare_pku_mmd(*folders, str(out), workers=1)
+        read = []
+        with monkeypatch.context() as patch:
+            patch.setattr(pku_mmd, "recording_clips", seen_by(read))
+            prepare_pku_mmd(*folders, str(out), workers=1)
+        assert contents(out) == contents(raw / "whole")
+        assert read == ["0002-L", "0002-M", "0003-R"][(stop - 1) // 2 :]
+
+
+def stopping(add, left):
+    """``add`` that is interrupted after some clips."""
+    calls = iter(range(left))
+
+    def stop(writer, *arguments, **fields):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        add(writer, *arguments, **fields)
+
+    return stop
+
+
+def seen_by(read):
+    """``recording_clips`` that notes what it reads."""
+
+    def clips(files):
+        read.append(files[0].stem)
+        return recording_clips(files)
+
+    return clips
+
+
+@pytest.mark.parametrize("size", [0, 1000, 30_000])
+def test_a_full_disk_is_said_and_the_run_goes_on(raw, full_disk, size, capsys):
+    command = ["prepare-pku-mmd", str(raw / "recordings"), str(raw / "labels"), "--workers=1"]
+    with full_disk(size):
+        assert main([*command, str(raw / "b")]) == 2
+    assert "b: cannot be written (File too large)" in capsys.readouterr().err
+    assert not (raw / "b").exists()
+    assert main([*command, str(raw / "b")]) == 0
+    assert main([*command, str(raw / "a")]) == 0
+    assert contents(raw / "a") == contents(raw / "b")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kills_at_random_moments_leave_no_trace(raw, kill_until_done, workers):
+    for number in range(10, 40):
+        write(raw / "recordings" / f"{number:04d}-L.txt", recording(300, seed=number))
+        (raw / "labels" / f"{number:04d}-L.txt").write_text("51,0,80,1\n12,50,240,2\n")
+    folders = str(raw / "recordings"), str(raw / "labels")
+    out = raw / "b"
+    assert kill_until_done(out, "prepare-pku-mmd", *folders, str(out), f"--workers={workers}")
+    prepare_pku_mmd(*folders, str(raw / "a"), workers=1)
+    assert contents(raw / "a") == contents(out)
+
+
+def test_bad_workers_and_labels(raw):
+    folders = str(raw / "recordings"), str(raw / "labels")
+    with pytest.raises(InputError, match="workers must be 0"):
+        prepare_pku_mmd(*folders, str(raw / "x"), workers=-1)
+    (raw / "labels" / "0003-R.txt").unlink()
+    with pytest.raises(MissingFileError, match=r"1 recordings have no label file: .*0003-R\.txt"):
+        prepare_pku_mmd(*folders, str(raw / "x"))
+    assert not list(raw.glob(".x*"))
+
+
+CELLS = st.sampled_from(["0", "1.5", "-2e3", "1e39", "nan", "inf", "x", "1_0", "0x1", "\u0661", ""])
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.lists(CELLS, max_size=4), count=st.integers(145, 151), tail=st.text(max_size=4))
+def test_any_line_is_read_whole_or_named(tmp_path, cells, count, tail):
+    path = tmp_path / "a.txt"
+    good = " ".join(["0.25"] * 150)
+    line = " ".join([*cells, *["3"] * count][: max(count, len(cells))])
+    path.write_text(f"{good}\n{line} {tail}\n", encoding="utf-8", errors="ignore", newline="")
+    rows, text = outcome(read_recording, path)
+    if rows is None:
+        assert text.startswith(f"{path}, line ")
+    else:
+        assert rows.shape[1] == 150
+        assert np.isfinite(rows).all()
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text("0123456789,.:-\n -abT\u0661", max_size=40))
+def test_any_labels_and_protocols_are_read_or_refused_by_name(tmp_path, text):
+    path = tmp_path / "a.txt"
+    path.write_text(text, encoding="utf-8")
+    actions, error = outcome(read_actions, path, CLASSES, 30)
+    assert actions is not None or error.startswith(f"{path}, line ")
+    assert all(0 <= a.start < a.end <= 30 and 0 <= a.label < 51 for a in actions or ())
+    parts, error = outcome(read_parts, path)
+    assert error.startswith(str(path)) if parts is None else set(parts) == {"train", "test"}
+
+
+def test_a_number_of_five_thousand_digits(tmp_path):
+    (tmp_path / "a.txt").write_text("1,0," + "9" * 5000)
+    with pytest.raises(PkuMmdError, match="line 1: expected"):
+        read_actions(tmp_path / "a.txt", CLASSES, 30)
+
+
+def outcome(read, *arguments):
+    """What was read, and else the error's text."""
+    try:
+        return read(*arguments), ""
+    except InputError as error:
+        return None, str(error)

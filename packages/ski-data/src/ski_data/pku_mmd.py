@@ -8,8 +8,10 @@ file has a line ``class,start,end,confidence`` per action, classes from 1 to 51,
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +21,12 @@ from ski_data.classes import ClassSet
 from ski_data.errors import InputError, MissingFileError
 from ski_data.layouts import KINECT25
 from ski_data.ntu.align import align
+from ski_data.ntu.prepare import in_order
+from ski_data.ntu.recordings import Recording, file_stamp, fingerprint
 from ski_data.progress import Progress
 from ski_data.splits import dataset_classes
 from ski_data.store import StoreWriter
+from ski_data.text import read_text
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +53,10 @@ def read_recording(path: Path | str) -> np.ndarray:
 
     Raises:
         MissingFileError: There is no such file.
-        PkuMmdError: A line without 150 finite numbers; the text names it.
+        InputError: Not UTF-8, or a line without 150 finite numbers; the text names it.
     """
     path = Path(path)
-    lines = _text(path).splitlines()
+    lines = read_text(path).split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
     rows = np.empty((len(lines), _VALUES), np.float32)
@@ -63,7 +68,8 @@ def read_recording(path: Path | str) -> np.ndarray:
                 "of 25 joints)"
             )
         try:
-            rows[number] = cells
+            with np.errstate(over="ignore"):  # infinite, which is refused below
+                rows[number] = cells
         except ValueError as error:
             raise PkuMmdError(f"{path}, line {number + 1}: {error}") from None
         if not np.isfinite(rows[number]).all():
@@ -78,17 +84,17 @@ def read_actions(path: Path | str, classes: ClassSet, frames: int) -> list[Actio
 
     Raises:
         MissingFileError: There is no such file.
-        PkuMmdError: A line of another form, an unknown class, no frame in the recording; the text
-            names it.
+        InputError: Not UTF-8, a line of another form, an unknown class, no frame in the recording;
+            the text names it.
     """
     path = Path(path)
     actions = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) not in (3, 4) or not all(re.fullmatch(r"\d+", c) for c in cells[:3]):
+        if len(cells) not in (3, 4) or not all(re.fullmatch("[0-9]{1,9}", c) for c in cells[:3]):
             raise PkuMmdError(
                 f"{where}: expected 'class,start,end,confidence', found {line[:60]!r}"
             )
@@ -111,11 +117,11 @@ def read_parts(path: Path | str) -> dict[str, tuple[str, ...]]:
 
     Raises:
         MissingFileError: There is no such file.
-        PkuMmdError: Not two such lists, or a recording in both.
+        InputError: Not UTF-8, not two such lists, or a recording in both.
     """
     path = Path(path)
     lists: list[list[str]] = []
-    for line in _text(path).splitlines():
+    for line in read_text(path).split("\n"):
         if line.strip().endswith(":"):
             lists.append([])
         elif line.strip():
@@ -146,9 +152,16 @@ def cut(rows: np.ndarray, action: Action) -> np.ndarray | None:
 
 
 def prepare_pku_mmd(
-    recordings: str, labels: str, out: str, protocol: str | None = None, part: str | None = None
+    recordings: str,
+    labels: str,
+    out: str,
+    protocol: str | None = None,
+    part: str | None = None,
+    workers: int = 0,
 ) -> None:
     """Turn PKU-MMD recordings and labels into a skeleton store of single actions.
+
+    After a kill or a full disk, the same command goes on where it was.
 
     Args:
         recordings: Folder of skeleton text files.
@@ -156,53 +169,85 @@ def prepare_pku_mmd(
         out: Store to make; it must not be there yet.
         protocol: Protocol file (cross-subject.txt or cross-view.txt) of which one part is taken.
         part: train or test, with --protocol.
+        workers: Processes; 0 means one per CPU.
 
     Raises:
         MissingFileError: A folder or file is not there.
         InputError: No recordings, or a file that cannot be used.
+        SkiDataError: The store cannot be written, or a worker process was ended.
         ExistingOutputError: ``out`` is there already.
     """
     if (protocol is None) != (part is None) or part not in (None, "train", "test"):
         raise InputError("give --protocol and --part train or test together, or neither")
+    if workers < 0:
+        raise InputError(f"workers must be 0 (one per CPU) or more, not {workers}")
     names = None
     if protocol is not None and part is not None:
         names = read_parts(protocol)[part]
-    paths = _recordings(Path(recordings), names)
-    classes = dataset_classes("pku-mmd")
-    skipped = 0
-    with (
-        StoreWriter(Path(out), KINECT25, classes=classes) as writer,
-        Progress("prepare PKU-MMD", len(paths)) as progress,
-    ):
-        for done, path in enumerate(paths, 1):
-            rows = read_recording(path)
-            view = VIEWS.find(path.stem[-1]) + 1
-            for number, action in enumerate(
-                read_actions(Path(labels) / path.name, classes, len(rows))
-            ):
-                clip = cut(rows, action)
-                if clip is None:
-                    skipped += 1
-                    continue
-                writer.add(
-                    f"{path.stem}-{number:03d}",
-                    clip,
-                    source=path.name,
-                    label=action.label,
-                    camera=view or -1,
-                    start=action.start,
-                    end=action.end,
-                )
-            progress.update(done)
+    files = _files(Path(recordings), Path(labels), names)
+    job = fingerprint(Recording(file, None, file_stamp(file)) for pair in files for file in pair)
+    with StoreWriter(Path(out), KINECT25, classes=dataset_classes("pku-mmd"), job=job) as writer:
+        there = set(writer.names)
+        if there:
+            log.info("%s: %d clips are there from an earlier run", out, len(there))
+            last = writer.names[-1].rpartition("-")[0]  # the recordings before it are whole
+            files = [pair for pair in files if pair[0].stem >= last]
+        skipped = _add_all(writer, files, there, workers or os.cpu_count() or 1)
     if skipped:
-        log.warning("%s: %d actions without a body in any frame were left out", out, skipped)
+        log.warning("%s: left out %d actions without a body in any frame", out, skipped)
     print(out)
 
 
-def _recordings(folder: Path, names: Collection[str] | None) -> list[Path]:
+def _add_all(
+    writer: StoreWriter, files: Sequence[tuple[Path, Path]], there: Collection[str], workers: int
+) -> int:
+    """Add the clips that are not there yet; how many actions have no body."""
+    skipped, start = 0, time.monotonic()
+    with (
+        in_order(workers, len(files), 1) as mapped,
+        Progress("prepare PKU-MMD", len(files)) as progress,
+    ):
+        made = mapped(recording_clips, files)
+        for done, ((path, _), clips) in enumerate(zip(files, made, strict=True), 1):
+            for number, (action, clip) in enumerate(clips):
+                name = f"{path.stem}-{number:03d}"
+                skipped += clip is None
+                if clip is None or name in there:
+                    continue
+                writer.add(
+                    name,
+                    clip,
+                    source=path.name,
+                    label=action.label,
+                    camera=VIEWS.find(path.stem[-1]) + 1 or -1,
+                    start=action.start,
+                    end=action.end,
+                )
+            rate = done / max(time.monotonic() - start, 1e-6)
+            progress.update(done, f"{rate:.1f} recordings/s")
+    return skipped
+
+
+def recording_clips(files: tuple[Path, Path]) -> list[tuple[Action, np.ndarray | None]]:
+    """The actions of one recording, each with what :func:`cut` gives, in the label file's order.
+
+    Args:
+        files: The recording and its label file.
+
+    Raises:
+        MissingFileError: One of them is not there.
+        InputError: One of them cannot be used.
+    """
+    rows = read_recording(files[0])
+    actions = read_actions(files[1], dataset_classes("pku-mmd"), len(rows))
+    return [(action, cut(rows, action)) for action in actions]
+
+
+def _files(folder: Path, labels: Path, names: Collection[str] | None) -> list[tuple[Path, Path]]:
+    """Every recording with its label file, by ascending name."""
     if not folder.is_dir():
         raise MissingFileError(f"{folder}: no such folder")
-    paths = sorted(folder.glob("*.txt"))
+    paths = sorted(folder.glob("*.txt"), key=lambda path: path.stem)
     if names is not None:
         there = {path.stem for path in paths}
         gone = [name for name in names if name not in there]
@@ -214,13 +259,11 @@ def _recordings(folder: Path, names: Collection[str] | None) -> list[Path]:
         paths = [path for path in paths if path.stem in set(names)]
     if not paths:
         raise InputError(f"{folder}: no recordings (*.txt)")
-    return paths
-
-
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PkuMmdError(f"{path}: not UTF-8 text ({error.reason})") from error
+    pairs = [(path, labels / path.name) for path in paths]
+    unlabelled = [str(label) for _, label in pairs if not label.is_file()]
+    if unlabelled:
+        raise MissingFileError(
+            f"{labels}: {len(unlabelled)} recordings have no label file: "
+            f"{', '.join(unlabelled[:5])}"
+        )
+    return pairs

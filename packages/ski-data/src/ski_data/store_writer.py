@@ -103,6 +103,11 @@ class StoreWriter:
     def __len__(self) -> int:
         return len(self._names)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the clips so far, in order, those of an earlier run of the job included."""
+        return list(self._columns.get("name", ()))
+
     def __enter__(self) -> StoreWriter:
         self._lock: IO[bytes] | None = None
         self._journal: IO[bytes] | None = None

@@ -1,4 +1,5 @@
 import errno
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ski_data.cli import main
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
 from ski_data.layouts import KINECT25
 from ski_data.ntu import prepare as prepare_module
@@ -249,6 +251,45 @@ def test_a_full_disk_is_said_and_the_run_goes_on(raw, tmp_path, monkeypatch):
     assert not (tmp_path / "b").exists()
     prepare(str(raw), str(tmp_path / "b"), workers=1)
     SkeletonStore(tmp_path / "b").verify()
+
+
+@pytest.mark.parametrize("size", [0, 100, 500, 2000, 2500])
+def test_where_ever_the_disk_is_full(raw, tmp_path, full_disk, size, capsys):
+    """At the joints, the journal or the index: one line, no store, and the next run mends it."""
+    command = ["prepare", str(raw), str(tmp_path / "b"), "--workers=1"]
+    with full_disk(size):
+        assert main(command) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"ski-data: .*b: cannot be written \(File too large\).*", said[-1])
+    assert not (tmp_path / "b").exists()
+    assert main(command) == 0
+    prepare(str(raw), str(tmp_path / "a"), workers=1)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kills_at_random_moments_leave_no_trace(tmp_path, rng, kill_until_done, workers):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for i in range(1, 161):
+        name = f"S001C001P001R{1 + i // 61:03d}A{1 + i % 60:03d}.skeleton"
+        write_skeleton(raw / name, rng.normal(size=(90, 25, 3)))
+    out = tmp_path / "b"
+    kills = kill_until_done(out, "prepare", str(raw), str(out), f"--workers={workers}")
+    assert kills
+    prepare(str(raw), str(tmp_path / "a"), workers=1)
+    assert contents(tmp_path / "a") == contents(out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "raw"]
+
+
+@pytest.mark.parametrize("size", [0, 2000])
+def test_a_full_disk_leaves_no_archive(raw, tmp_path, full_disk, size):
+    prepare(str(raw), str(tmp_path / "store"), workers=1)
+    with full_disk(size), pytest.raises(SkiDataError, match=r"a\.npz: cannot be written"):
+        archive(str(tmp_path / "store"), str(tmp_path / "a.npz"), "ntu60/xsub")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw", "store"]
 
 
 def test_two_writers_of_one_store(tmp_path):

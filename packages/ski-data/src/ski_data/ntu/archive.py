@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import InputError, MissingFileError
+from ski_data.folders import whole_file
 from ski_data.ntu.names import parse_name
 
 ROW = 150
@@ -156,31 +156,24 @@ def write_archive(
     Raises:
         ExistingOutputError: The file is there already.
         InputError: As in :func:`build_archive`.
+        SkiDataError: The file cannot be written.
     """
-    path = Path(path)
-    if path.exists():
-        raise ExistingOutputError(f"{path} is there already; name another file or remove it")
     parts = _parts(rows, protocol)
     frames = _longest(rows, parts) if frames is None else frames
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for part, names in parts.items():
-                for key, array in _labels(part, names, protocol).items():
-                    with archive.open(f"{key}.npy", "w") as file:
-                        np.lib.format.write_array(file, array, allow_pickle=False)
-                header = {
-                    "descr": "<f4",
-                    "fortran_order": False,
-                    "shape": (len(names), frames, ROW),
-                }
-                with archive.open(f"x_{part}.npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array_header_1_0(file, header)
-                    for name in names:
-                        file.write(pad([rows[name]], frames, protocol.repeat_single).tobytes())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        whole_file(path) as partial,
+        zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for part, names in parts.items():
+            for key, array in _labels(part, names, protocol).items():
+                with archive.open(f"{key}.npy", "w") as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+            shape = (len(names), frames, ROW)
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            with archive.open(f"x_{part}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                for name in names:
+                    file.write(pad([rows[name]], frames, protocol.repeat_single).tobytes())
 
 
 def _parts(rows: Mapping[str, np.ndarray], protocol: Protocol) -> dict[str, list[str]]:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -165,10 +166,12 @@ def _add_all(
     writer: StoreWriter, recordings: Sequence[Recording], workers: int, title: str
 ) -> None:
     start = time.monotonic()
-    with _mapper(workers, len(recordings)) as rows_of, Progress(title, len(recordings)) as progress:
-        for done, (recording, rows) in enumerate(
-            zip(recordings, rows_of(recordings), strict=True), 1
-        ):
+    with (
+        in_order(workers, len(recordings), _FILES_PER_TASK) as mapped,
+        Progress(title, len(recordings)) as progress,
+    ):
+        made = mapped(recording_rows, recordings)
+        for done, (recording, rows) in enumerate(zip(recordings, made, strict=True), 1):
             name = parse_name(recording.name)
             writer.add(
                 recording.stem,
@@ -272,13 +275,20 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _mapper(
-    workers: int, tasks: int
-) -> Iterator[Callable[[Sequence[Recording]], Iterable[np.ndarray]]]:
-    """``map`` of :func:`recording_rows` that keeps the order; in processes where that pays."""
-    if workers == 1 or tasks <= _FILES_PER_TASK:
+def in_order(workers: int, tasks: int, chunk: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A ``map`` that keeps the order; in processes where that pays.
+
+    Args:
+        workers: Processes; 1 works in this one.
+        tasks: How many tasks there are; no processes for up to ``chunk`` of them.
+        chunk: Tasks that a process takes at once.
+
+    Raises:
+        SkiDataError: A worker process was ended.
+    """
+    if workers == 1 or tasks <= chunk:
         try:
-            yield lambda recordings: map(recording_rows, recordings)
+            yield map
         finally:
             close_archives()
         return
@@ -286,7 +296,7 @@ def _mapper(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
     )
     try:
-        yield lambda recordings: pool.map(recording_rows, recordings, chunksize=_FILES_PER_TASK)
+        yield partial(pool.map, chunksize=chunk)
     except BrokenProcessPool:
         raise SkiDataError(
             "a worker process was ended from outside (out of memory?); run the same command again, "

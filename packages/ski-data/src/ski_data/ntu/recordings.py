@@ -93,7 +93,7 @@ def find_recordings(raw: Path) -> list[Recording]:
     if raw.is_dir():
         loose = (path for path in raw.rglob(f"*{SUFFIX}") if path.is_file())
         archives = sorted(path for path in raw.rglob("*.zip") if path.is_file())
-        found = [Recording(path, None, _stamp(path)) for path in loose]
+        found = [Recording(path, None, file_stamp(path)) for path in loose]
     elif raw.is_file():
         found, archives = [], [raw]
     else:
@@ -116,7 +116,8 @@ def close_archives() -> None:
     _opened.cache_clear()
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def file_stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file, for :attr:`Recording.stamp`."""
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
 
