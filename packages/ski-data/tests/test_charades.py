@@ -19,7 +19,7 @@ from ski_data.charades import (
 )
 from ski_data.classes import ClassSet, read_classes
 from ski_data.cli import main
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
 from ski_data.instructions import read_instructions
 from ski_data.manifest import read_manifest
 from ski_data.timed_labels import Segment, labels_at, multi_hot, read_timed_labels
@@ -238,3 +238,11 @@ def test_a_refused_preparation_leaves_nothing(annotations, tmp_path):
     assert not (tmp_path / "new").exists()
     with pytest.raises(ExistingOutputError):
         prepare_charades(str(annotations), str(videos))
+
+
+@pytest.mark.parametrize("size", [0, 100, 200])
+def test_a_full_disk_leaves_nothing(annotations, tmp_path, full_disk, size):
+    with full_disk(size), pytest.raises(SkiDataError) as caught:
+        prepare_charades(str(annotations), str(tmp_path / "new" / "out"))
+    assert "cannot be written (File too large)" in str(caught.value)
+    assert not (tmp_path / "new").exists()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ski_data.classes import ClassSet
-from ski_data.errors import ExistingOutputError, MissingFileError
+from ski_data.errors import ExistingOutputError, MissingFileError, SkiDataError
 from ski_data.manifest import ManifestError, Record, read_manifest, write_manifest
 
 CLASSES = ClassSet(("A001", "A002"), ("drink water", "eat meal/snack"))
@@ -161,3 +162,55 @@ def test_any_text_gives_rows_or_a_typed_error(tmp_path_factory, text):
     except ManifestError as error:
         rows, text = [], str(error)
     assert rows or str(path) in text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+ROWS = st.lists(
+    st.dictionaries(st.sampled_from([field.name for field in fields(Record)]), JSON) | JSON,
+    max_size=4,
+)
+
+
+@given(ROWS)
+@settings(max_examples=100, deadline=None)
+def test_any_json_gives_rows_or_an_error_with_its_line(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("m") / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read, text = outcome(path)
+    assert read or text.startswith((f"{path}, line ", f"{path}: the manifest has no rows"))
+    assert "\n" not in text
+
+
+@given(st.binary(max_size=80), st.integers(0, 2000), st.integers(0, 255), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_any_bytes_give_rows_or_a_typed_error(tmp_path_factory, data, at, value, cut):
+    folder = tmp_path_factory.mktemp("m")
+    write_manifest(folder / "good.parquet", [Record("a", video=Path("a.mp4"), label=1)])
+    damaged = bytearray((folder / "good.parquet").read_bytes())
+    damaged[at % len(damaged)] = value
+    (folder / "a.parquet").write_bytes(damaged[: at % len(damaged)] if cut else damaged)
+    for name in ("b.jsonl", "c.csv", "d.parquet"):
+        (folder / name).write_bytes(data)
+    for path in sorted(folder.iterdir()):
+        read, text = outcome(path)
+        assert read or str(path) in text
+
+
+def outcome(path):
+    """What was read, and else the error's text."""
+    try:
+        return read_manifest(path), ""
+    except ManifestError as error:
+        return [], str(error)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_full_disk_leaves_no_manifest(tmp_path, full_disk, name):
+    row = Record("a", video=Path("/v/a.mp4"), label=0)
+    with full_disk(5), pytest.raises(SkiDataError, match=rf"{name}: cannot be written"):
+        write_manifest(tmp_path / name, [row])
+    assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ from importlib.resources import files
 import pytest
 
 from ski_data.classes import ClassSet
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
 from ski_data.splits import (
     ZeroShotSplit,
     dataset_classes,
@@ -36,6 +36,52 @@ def test_published_unseen_actions(name, actions):
     split = zero_shot_split(name)
     assert split.unseen_actions == actions
     assert split.unseen.ids == tuple(f"A{action:03d}" for action in actions)
+
+
+def test_every_shared_split_is_known_class_by_class(shared):
+    table = json.loads((shared / "data" / "zsl_splits.json").read_text("utf-8"))
+    found = {}
+    for name in split_names():
+        dataset, _, short = name.partition("/")
+        split = zero_shot_split(name)
+        key = next(key for key in table[dataset] if key.replace("/", "-") == short)
+        assert list(split.seen_actions) == table[dataset][key]["seen"]
+        assert list(split.unseen_actions) == table[dataset][key]["unseen"]
+        names = dataset_classes(dataset)
+        for actions, classes in (
+            (split.seen_actions, split.seen),
+            (split.unseen_actions, split.unseen),
+        ):
+            assert classes.ids == tuple(names.ids[action - 1] for action in actions)
+        found.setdefault(dataset, set()).add(key)
+    assert found == {dataset: set(splits) for dataset, splits in table.items()}
+
+
+HASHES = {
+    "ntu60/55-5": "33c9e659603ee740",
+    "ntu60/48-12": "5dfe1cbf907ddd41",
+    "ntu60/40-20": "c0c2e81b16ace5db",
+    "ntu60/30-30": "8b3951c2163feadd",
+    "ntu60/smie-1": "f831f12f3b590ad2",
+    "ntu60/smie-2": "fde5777fd6cb3263",
+    "ntu60/smie-3": "139465ef9ed2517d",
+    "ntu120/110-10": "a2283a0b6a49195b",
+    "ntu120/96-24": "47c5267ecb0d8465",
+    "ntu120/80-40": "cf14178b64ffa244",
+    "ntu120/60-60": "8fd0de898e7edaff",
+    "ntu120/smie-1": "238f6050ad4b60ed",
+    "ntu120/smie-2": "52b433511aa76b0f",
+    "ntu120/smie-3": "177f7a2b4361f81f",
+    "pku-mmd/smie-1": "a92893bc8373937d",
+    "pku-mmd/smie-2": "c525627752dfdbb9",
+    "pku-mmd/smie-3": "6f0fab8167a6b75e",
+    "pku-mmd/46-5": "a92893bc8373937d",
+    "pku-mmd/39-12": "c31b3adb7edba476",
+}
+
+
+def test_hashes_of_published_splits_stay_what_results_carry():
+    assert {name: zero_shot_split(name).hash[:16] for name in split_names()} == HASHES
 
 
 def test_official_names_are_those_of_the_label_files():
@@ -125,9 +171,18 @@ def test_bad_split_files(tmp_path, change, words):
     assert "split.json" in str(caught.value)
 
 
+def test_a_full_disk_leaves_no_split(tmp_path, full_disk):
+    with full_disk(100), pytest.raises(SkiDataError, match=r"s\.json: cannot be written"):
+        write_split(tmp_path / "s.json", zero_shot_split("ntu60/55-5"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_unreadable_split_files(tmp_path):
     with pytest.raises(MissingFileError):
         read_split(tmp_path / "gone.json")
     (tmp_path / "a.json").write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        read_split(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("[" * 100_000)
     with pytest.raises(InputError, match="not JSON"):
         read_split(tmp_path / "a.json")

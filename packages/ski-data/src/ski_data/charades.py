@@ -10,15 +10,13 @@ import csv
 import io
 import logging
 import math
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ski_data.classes import ClassSet, write_classes
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
-from ski_data.folders import missing_parents, remove_empty
+from ski_data.folders import whole_folder
 from ski_data.instructions import Instruction, write_instructions
 from ski_data.manifest import Record, write_manifest
 from ski_data.text import read_text
@@ -183,6 +181,7 @@ def prepare_charades(
         InputError: Annotations that cannot be used, a video in both parts or in two folders, or no
             video there at all.
         ExistingOutputError: ``out`` is there already.
+        SkiDataError: It cannot be written.
     """
     folder, target = Path(annotations), Path(out)
     if target.exists():
@@ -211,10 +210,7 @@ def prepare_charades(
             raise InputError(f"{videos}: none of the {len(named)} annotated videos is in it")
         parts = {part: [v for v in rows if v.id in files] for part, rows in parts.items()}
         parts = {part: rows for part, rows in parts.items() if rows}
-    made = missing_parents(target)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
+    with whole_folder(target) as partial:
         write_classes(partial / "classes.csv", classes)
         for part, rows in parts.items():
             records = [_record(video, files, people, partial) for video in rows]
@@ -224,10 +220,6 @@ def prepare_charades(
         if missing:
             text = "".join(f"{id_}\n" for id_ in missing)
             (partial / "missing.txt").write_text(text, encoding="utf-8", newline="\n")
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        remove_empty(made)
     if missing:
         log.warning(
             "%s: %d annotated videos are not there and left out, see %s: %s",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ski_data.errors import ExistingOutputError, InputError
+from ski_data.errors import InputError
+from ski_data.folders import whole_file
 from ski_data.text import read_text
 
 
@@ -142,10 +142,8 @@ def write_classes(path: Path | str, classes: ClassSet) -> None:
 
     Raises:
         ExistingOutputError: The file is there already.
+        SkiDataError: It cannot be written.
     """
-    path = Path(path)
-    if path.exists():
-        raise ExistingOutputError(f"{path} is there already; name another file or remove it")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = [classes.ids, classes.names]
@@ -155,6 +153,5 @@ def write_classes(path: Path | str, classes: ClassSet) -> None:
         header.append("description")
     writer.writerow(header)
     writer.writerows(zip(*columns, strict=True))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text.getvalue(), encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8", newline="\n")

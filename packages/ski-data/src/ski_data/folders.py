@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,16 +34,49 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise ExistingOutputError(f"{path} is there already; name another file or remove it")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _beside(path)
     try:
-        yield partial
-        os.replace(partial, path)
+        with _writing(path):
+            yield partial
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path | str) -> Iterator[Path]:
+    """A new folder beside ``path`` to fill; it takes the place of ``path`` if all went well.
+
+    Raises:
+        ExistingOutputError: ``path`` is there already.
+        SkiDataError: It cannot be written, for instance because the disk is full.
+    """
+    path = Path(path)
+    if path.exists():
+        raise ExistingOutputError(f"{path} is there already; name another folder or remove it")
+    made, partial = missing_parents(path), _beside(path)
+    try:
+        with _writing(path):
+            partial.mkdir(parents=True)
+            yield partial
+            os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        remove_empty(made)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except SkiDataError:
         raise
     except OSError as error:
         raise SkiDataError(
-            f"{path}: cannot be written ({error.strerror or error}); free space or name another "
-            "file"
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose another "
+            "place"
         ) from None
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ Read are the three forms in which such pairs are published, and our own JSON lin
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import InputError, MissingFileError
+from ski_data.folders import whole_file
 from ski_data.text import read_text
 
 PLACEHOLDERS = ("<video>", "<pose>", "<object>")
@@ -81,15 +81,12 @@ def write_instructions(path: Path | str, pairs: Iterable[Instruction]) -> None:
 
     Raises:
         ExistingOutputError: The file is there already.
+        SkiDataError: It cannot be written.
     """
-    path = Path(path)
-    if path.exists():
-        raise ExistingOutputError(f"{path} is there already; name another file or remove it")
     rows = [{k: v for k, v in asdict(pair).items() if v is not None} for pair in pairs]
     text = "".join(dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def missing_videos(pairs: Iterable[Instruction], videos: Iterable[str]) -> list[str]:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from ski_data.classes import ClassSet
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.folders import whole_file
 from ski_data.ntu.names import parse_name
 from ski_data.text import read_text
 
@@ -118,6 +119,7 @@ def write_manifest(path: Path | str, records: Iterable[Record]) -> None:
         ExistingOutputError: The file is there already.
         ManifestError: Another ending; for CSV, a row without video or label, or only some rows with
             a skeleton.
+        SkiDataError: The file cannot be written.
     """
     path = Path(path)
     if path.exists():
@@ -143,9 +145,8 @@ def write_manifest(path: Path | str, records: Iterable[Record]) -> None:
         data = buffer.getvalue()
     else:
         raise ManifestError(f"{path}: a manifest's name ends in {', '.join(FORMATS)}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_bytes(data)
 
 
 def _csv_text(path: Path, rows: Sequence[dict[str, Any]]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ski_data.classes import ClassSet, parse_classes
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import InputError
+from ski_data.folders import whole_file
+from ski_data.text import read_text
 
 _RESOURCES = files("ski_data") / "resources"
 _OFFICIAL = {
@@ -61,7 +62,12 @@ class ZeroShotSplit:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over actions and names, in order: results carry it."""
+        """SHA-256 over which actions are seen and which unseen, in order, and their names.
+
+        Of the ASCII text ``[[[action, name], ...], [[action, name], ...]]``, the seen and then the
+        unseen, as JSON without blanks. Results carry it: two are comparable if it is the same. The
+        split's own name does not count.
+        """
         content = [
             [[action, name] for action, name in zip(actions, classes.names, strict=True)]
             for actions, classes in (
@@ -129,11 +135,10 @@ def read_split(path: Path | str) -> ZeroShotSplit:
         InputError: Not JSON, keys missing, an id that is not among the classes, or ids repeated.
     """
     path = Path(path)
+    text = read_text(path, "split file")
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise MissingFileError(f"{path}: no such split file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     shape = {"name": str, "classes": dict, "seen": list, "unseen": list}
     if (
@@ -166,10 +171,8 @@ def write_split(path: Path | str, split: ZeroShotSplit) -> None:
     Raises:
         ExistingOutputError: The file is there already.
         InputError: The split leaves out a class of its data set.
+        SkiDataError: The file cannot be written.
     """
-    path = Path(path)
-    if path.exists():
-        raise ExistingOutputError(f"{path} is there already; name another file or remove it")
     rows = sorted(
         (action, id_, name)
         for actions, classes in (
@@ -186,9 +189,8 @@ def write_split(path: Path | str, split: ZeroShotSplit) -> None:
         "seen": list(split.seen.ids),
         "unseen": list(split.unseen.ids),
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
 @cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ski_data.classes import ClassSet
-from ski_data.errors import ExistingOutputError, InputError
+from ski_data.errors import InputError
+from ski_data.folders import whole_file
 from ski_data.text import read_text
 
 
@@ -113,14 +113,11 @@ def write_timed_labels(path: Path | str, videos: Iterable[TimedLabels]) -> None:
 
     Raises:
         ExistingOutputError: The file is there already.
+        SkiDataError: It cannot be written.
     """
-    path = Path(path)
-    if path.exists():
-        raise ExistingOutputError(f"{path} is there already; name another file or remove it")
     text = "".join(json.dumps(asdict(video), ensure_ascii=False) + "\n" for video in videos)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _video(row: Any, where: str, classes: ClassSet) -> TimedLabels:

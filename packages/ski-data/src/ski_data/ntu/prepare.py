@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 Dataset = Literal["ntu60", "ntu120", "other"]
 _LAST_SETUP = {"ntu60": 17, "ntu120": 32, "other": None}
+_RECORDINGS = {"ntu60": 56_578, "ntu120": 113_945}
+"""How many the whole data set has, besides those on the list of missing skeletons."""
 _FILES_PER_TASK = 32
 
 
@@ -105,6 +107,7 @@ def prepare(
     prepare_store(
         Path(raw),
         Path(out),
+        expected=_RECORDINGS.get(dataset) if missing is None else None,
         classes=actions,
         last_setup=_LAST_SETUP[dataset],
         missing=names,
@@ -123,6 +126,7 @@ def prepare_store(
     bodies: int = 2,
     single_body: SingleBody = "zero",
     workers: int = 0,
+    expected: int | None = None,
 ) -> None:
     """What :func:`prepare` does, for any recordings with NTU names.
 
@@ -135,6 +139,7 @@ def prepare_store(
         bodies: M of every clip; 1 where every recording holds a single person.
         single_body: What the second slot of a one-body clip holds when it is read.
         workers: Processes; 0 means one per CPU.
+        expected: How many recordings the whole data set has; others are remarked on.
 
     Raises:
         MissingFileError: No such folder.
@@ -147,6 +152,8 @@ def prepare_store(
     if out.exists():
         raise ExistingOutputError(f"{out} is there already; name another folder or remove it")
     recordings = _find(raw, last_setup, missing, classes)
+    if expected is not None and len(recordings) != expected:
+        log.warning("%s: %d recordings, the data set has %d", raw, len(recordings), expected)
     writer = StoreWriter(
         out,
         KINECT25,
