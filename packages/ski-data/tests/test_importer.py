@@ -250,7 +250,7 @@ def test_real_data(shared, tmp_path, file, mapping, clips, frames, classes):
     assert store.layout.name == "kinect25"
     clip = store.clip(0)
     assert (clip[1, :, 3] > clip[1, :, 14]).all()  # the head is above the left ankle
-    assert check(str(tmp_path / "out")) == 0
+    assert check([str(tmp_path / "out")]) == 0
 
 
 def test_real_clips_with_video(shared, tmp_path):
@@ -284,8 +284,8 @@ def test_real_clips_with_video(shared, tmp_path):
     sample = clips[20]
     assert sample["video"].shape == (2, 32, 32, 3)
     assert sample["skeleton"].shape == (3, 64, 25, 1)
-    assert check(str(out)) == 0
-    assert check(str(tmp_path / "out.jsonl")) == 0
+    assert check([str(out)]) == 0
+    assert check([str(tmp_path / "out.jsonl")]) == 0
 
 
 def people(rng, *shape):

@@ -1,154 +1,147 @@
-"""Looking at a store or manifest before hours are spent on it."""
+"""Looking at data before hours are spent on it."""
 
 from __future__ import annotations
 
-import hashlib
 import json as jsonlib
-from collections import Counter
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
-
+from ski_data import __version__
+from ski_data.check_findings import ClipTable, Findings
+from ski_data.check_leaks import check_sides, check_split, read_rule
+from ski_data.check_skeletons import LIMITS, check_skeleton_store
+from ski_data.check_videos import (
+    VIDEOS,
+    check_manifest,
+    check_video_store,
+    check_videos,
+    videos_below,
+)
 from ski_data.classes import ClassSet, read_classes
-from ski_data.errors import MissingFileError
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_data.manifest import read_manifest
-from ski_data.store import SkeletonStore, StoreError
 
-PLAUSIBLE_EXTENT = (0.4, 3.0)
-"""Metres that a person measures along the longest axis, from crouching to arms spread wide."""
-
-_SHOWN = 10
+_SKELETON_PARTS = ("joints.npy", "index.arrow")
+_VIDEO_PARTS = ("frames.bin",)
 
 
-@dataclass
-class Findings:
-    """What :func:`check` found.
+def check(
+    targets: list[str],
+    *,
+    split: str | None = None,
+    against: str | None = None,
+    classes: str | None = None,
+    decode: bool = False,
+    report: str | None = None,
+    json: bool = False,
+) -> int:
+    """Check stores, manifests and videos: damage, scale, labels, copies, leaks between splits.
 
-    Attributes:
-        target: What was looked at.
-        counts: Clips, frames, people and so on.
-        per_class: Clips per class name or label.
-        problems: One line each; empty if all is well.
-    """
-
-    target: str
-    counts: dict[str, int | float] = field(default_factory=dict)
-    per_class: dict[str, int] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-
-def check(target: str, classes: str | None = None, json: bool = False) -> int:
-    """Check a skeleton store or a manifest: counts, damage, scale, duplicates, missing files.
-
-    Exits with 1 if there is anything to look at.
+    Problems are to be mended before training and make the exit code 1; remarks are good to know.
 
     Args:
-        target: Store folder or manifest file.
-        classes: Label file (id,name) of a manifest.
-        json: Print one JSON object instead of lines.
+        targets: Skeleton stores, video stores, manifests, folders of videos, videos.
+        split: What the targets are to be split by (or are one side of, with --against):
+            cross-subject, cross-view, cross-setup, an NTU protocol (ntu60/xsub), a zero-shot split
+            (ntu60/55-5) or a JSON file of one.
+        against: The other side of the split: what is for validation or test while the targets are
+            for training.
+        classes: Label file (id,name) of manifests.
+        decode: Decode every frame of videos instead of looking through their packets only.
+        report: JSON file to write, with every clip concerned; it must not be there yet.
+        json: Print the same JSON instead of a table.
+
+    Raises:
+        MissingFileError: A target is not there.
+        InputError: A target that is nothing of these, or an unknown split.
+        ExistingOutputError: ``report`` is there already.
     """
+    if report is not None and Path(report).exists():
+        raise ExistingOutputError(f"{report} is there already; name another file or remove it")
+    rule = None if split is None else read_rule(split)
+    known = None if classes is None else read_classes(classes)
+    paths = [*targets, *([] if against is None else [against])]
+    for path in paths:
+        if not Path(path).exists():
+            raise MissingFileError(f"{path}: no such store, manifest, folder or video")
+    results, tables = [], []
+    for i, path in enumerate(paths):
+        sizes: set[int] = set()
+        if against is not None:
+            others = paths[:-1] if i == len(paths) - 1 else paths[-1:]
+            sizes = set().union(*(_file_sizes(other, known) for other in others))
+        findings, table = _check_one(path, known, decode, sizes)
+        results.append(findings)
+        tables.append(table)
+    for table in tables[: len(targets)]:
+        if against is not None:
+            results.append(check_sides(table, tables[-1], rule))
+        elif rule is not None:
+            results.append(check_split(table, rule))
+    text = _as_json(results)
+    if report is not None:
+        partial = Path(report).with_name(f".{Path(report).name}.{os.getpid()}.partial")
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, report)
+    print(text if json else "\n".join(_as_table(findings) for findings in results))
+    return 1 if any(findings.of("problem") for findings in results) else 0
+
+
+def _check_one(
+    target: str, classes: ClassSet | None, decode: bool, sizes: Collection[int]
+) -> tuple[Findings, ClipTable]:
     path = Path(target)
     if path.is_dir():
-        findings = check_store(path)
-    elif path.is_file():
-        findings = check_manifest(path, None if classes is None else read_classes(classes))
+        if any((path / part).exists() for part in _SKELETON_PARTS):
+            return check_skeleton_store(path)
+        if any((path / part).exists() for part in _VIDEO_PARTS):
+            return check_video_store(path)
+        return check_videos(path, decode=decode, sizes=sizes)
+    if path.suffix.lower() in VIDEOS:
+        return check_videos(path, decode=decode, sizes=sizes)
+    return check_manifest(path, classes, decode=decode, sizes=sizes)
+
+
+def _file_sizes(target: str, classes: ClassSet | None) -> set[int]:
+    """Bytes of the files that a manifest or folder names; stores have hashes of their own."""
+    path = Path(target)
+    if path.is_dir() or path.suffix.lower() in VIDEOS:
+        files = videos_below(path)
     else:
-        raise MissingFileError(f"{path}: no such store or manifest")
-    if json:
-        print(jsonlib.dumps(asdict(findings), indent=1))
-    else:
-        print(findings.target)
-        for name, value in findings.counts.items():
-            print(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
-        for name, count in findings.per_class.items():
-            print(f"  class {name}: {count}")
-        print("\n".join(f"  problem: {text}" for text in findings.problems) or "  no problems")
-    return 1 if findings.problems else 0
+        try:
+            records = read_manifest(path, classes)
+        except InputError:  # becomes a finding when the manifest itself is checked
+            return set()
+        named = (file for record in records for file in (record.video, record.skeleton))
+        files = [file for file in named if file is not None and file.is_file()]
+    return {file.stat().st_size for file in files}
 
 
-def check_store(folder: Path | str) -> Findings:
-    """Check every clip of a store: checksum, numbers, size of the people, copies."""
-    store = SkeletonStore(folder)
-    findings = Findings(str(folder))
-    try:
-        store.verify()
-    except StoreError as error:
-        findings.problems.append(str(error))
-    first: dict[bytes, str] = {}
-    lists: dict[str, list[str]] = {"damaged": [], "copies": [], "scale": []}
-    extents = []
-    for i, name in enumerate(store.names):
-        tracks = np.ascontiguousarray(store.tracks(i))
-        digest = hashlib.sha256(tracks).digest()
-        if digest in first:
-            lists["copies"].append(f"{name} = {first[digest]}")
-        first.setdefault(digest, name)
-        if not np.isfinite(tracks).all():
-            lists["damaged"].append(name)
-            continue
-        extent = float(np.median((tracks[0].max(axis=1) - tracks[0].min(axis=1)).max(axis=1)))
-        extents.append(extent)
-        if not PLAUSIBLE_EXTENT[0] <= extent <= PLAUSIBLE_EXTENT[1]:
-            lists["scale"].append(f"{name} {extent:.3g} m")
-    low, high = PLAUSIBLE_EXTENT
-    texts = {
-        "damaged": "coordinates that are not finite numbers",
-        "copies": "the same coordinates twice",
-        "scale": f"a person measures less than {low} or more than {high} metres (units?)",
+def _as_json(results: list[Findings]) -> str:
+    content = {
+        "created_by": f"ski-data {__version__}",
+        "limits": LIMITS,
+        "problems": sum(len(findings.of("problem")) for findings in results),
+        "remarks": sum(len(findings.of("remark")) for findings in results),
+        "results": [findings.plain() for findings in results],
     }
-    for kind, text in texts.items():
-        _add(findings, text, lists[kind])
-    index = store.index
-    findings.counts = {
-        "clips": len(store),
-        "frames": int(index["frames"].sum()),
-        "shortest": int(index["frames"].min()),
-        "longest": int(index["frames"].max()),
-        "joints": len(store.layout.joints),
-        "clips with two or more bodies": int((index["bodies"] > 1).sum()),
-        "subjects": len(set(index["subject"].tolist()) - {-1}),
-        "clips without label": int((index["label"] < 0).sum()),
-        "median extent in metres": round(float(np.median(extents)), 3) if extents else 0.0,
-    }
-    findings.per_class = _per_class(index["label"].tolist(), store.classes)
-    return findings
+    return jsonlib.dumps(content, indent=1, ensure_ascii=False)
 
 
-def check_manifest(path: Path | str, classes: ClassSet | None = None) -> Findings:
-    """Check a manifest's rows and that its files are there and not empty."""
-    records = read_manifest(path, classes)
-    findings = Findings(str(path))
-    for key in ("video", "skeleton"):
-        named = [(record.name, file) for record in records if (file := getattr(record, key))]
-        sizes = {file: file.stat().st_size if file.is_file() else None for _, file in named}
-        for text, size in (("missing", None), ("empty", 0)):
-            wrong = [str(file) for file, found in sizes.items() if found == size]
-            _add(findings, f"{key} files {text}", wrong)
-        repeats = Counter(file for _, file in named)
-        _add(
-            findings,
-            f"{key} file named by two rows",
-            [str(file) for file, times in repeats.items() if times > 1],
-        )
-        findings.counts[f"{key} files"] = len(sizes)
-    findings.counts["clips"] = len(records)
-    findings.counts["clips without label"] = sum(record.label is None for record in records)
-    findings.counts["subjects"] = len({r.subject for r in records if r.subject is not None})
-    labels = [-1 if record.label is None else record.label for record in records]
-    findings.per_class = _per_class(labels, classes)
-    if classes is not None:
-        absent = [name for name in classes.names if name not in findings.per_class]
-        _add(findings, "classes without a clip", absent)
-    return findings
+def _as_table(findings: Findings) -> str:
+    lines = [f"{findings.target} ({findings.kind})"]
+    width = max(map(len, findings.counts), default=0)
+    lines += [f"  {name:<{width}}  {_number(value)}" for name, value in findings.counts.items()]
+    if findings.per_class:
+        width = max(map(len, findings.per_class))
+        lines += [f"  class {name:<{width}}  {n:>7}" for name, n in findings.per_class.items()]
+    lines += [f"  problem: {finding}" for finding in findings.of("problem")]
+    lines += [f"  remark: {finding}" for finding in findings.of("remark")]
+    if not findings.of("problem"):
+        lines.append("  no problems")
+    return "\n".join(lines)
 
 
-def _per_class(labels: list[int], classes: ClassSet | None) -> dict[str, int]:
-    counts = sorted(Counter(label for label in labels if label >= 0).items())
-    return {str(label) if classes is None else classes.names[label]: n for label, n in counts}
-
-
-def _add(findings: Findings, text: str, names: list[str]) -> None:
-    if names:
-        shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        findings.problems.append(f"{len(names)} x {text}: {shown}")
+def _number(value: float | str) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
