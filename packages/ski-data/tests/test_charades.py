@@ -139,7 +139,7 @@ def outcome(read, *arguments):
 
 @given(st.data())
 def test_any_cells_give_videos_or_an_error_with_file_and_line(tmp_path_factory, data):
-    cells = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(
+    cells = st.text(max_size=8) | st.sampled_from(
         ["Yes", "5", "c001 1 2", "c001 1 2;c000 0.5 9e9", "1e400", "c000 1_0 inf", '"', "a\n,b"]
     )
     changed = data.draw(st.dictionaries(st.sampled_from(COLUMNS), cells, max_size=3))
@@ -150,7 +150,7 @@ def test_any_cells_give_videos_or_an_error_with_file_and_line(tmp_path_factory, 
     assert multi_hot(videos, CLASSES).shape == (len(videos), 3)
 
 
-@given(st.text(st.characters(codec="utf-8"), max_size=80))
+@given(st.text(max_size=80))
 def test_any_text_is_no_annotation_file(tmp_path_factory, text):
     folder = tmp_path_factory.mktemp("c")
     (folder / "a").write_text(text, encoding="utf-8")
