@@ -129,6 +129,9 @@ def test_classes(tmp_path):
         read_charades_classes(path)
 
 
+SIGNS = 'ac01 .;,"\t\n\r\x00\u2028\u0661é\N{GRINNING FACE}'
+
+
 def outcome(read, *arguments):
     """What was read, and else the error's text."""
     try:
@@ -139,7 +142,7 @@ def outcome(read, *arguments):
 
 @given(st.data())
 def test_any_cells_give_videos_or_an_error_with_file_and_line(tmp_path_factory, data):
-    cells = st.text(max_size=8) | st.sampled_from(
+    cells = st.text(SIGNS, max_size=8) | st.sampled_from(
         ["Yes", "5", "c001 1 2", "c001 1 2;c000 0.5 9e9", "1e400", "c000 1_0 inf", '"', "a\n,b"]
     )
     changed = data.draw(st.dictionaries(st.sampled_from(COLUMNS), cells, max_size=3))
@@ -150,7 +153,7 @@ def test_any_cells_give_videos_or_an_error_with_file_and_line(tmp_path_factory, 
     assert multi_hot(videos, CLASSES).shape == (len(videos), 3)
 
 
-@given(st.text(max_size=80))
+@given(st.text(SIGNS, max_size=80))
 def test_any_text_is_no_annotation_file(tmp_path_factory, text):
     folder = tmp_path_factory.mktemp("c")
     (folder / "a").write_text(text, encoding="utf-8")
@@ -158,7 +161,9 @@ def test_any_text_is_no_annotation_file(tmp_path_factory, text):
         read_charades(folder / "a", CLASSES)
     classes, error = outcome(read_charades_classes, folder / "a")
     if classes:
-        assert len(classes) == sum(bool(line.strip()) for line in text.split("\n"))
+        assert len(classes) == sum(
+            bool(line.strip()) for line in text.replace("\r", "\n").split("\n")
+        )
     else:
         assert str(folder / "a") in error
 
