@@ -365,7 +365,8 @@ def test_recipes_are_listed_and_copied(place, capsys):
     for name in names:
         assert main(["recipes", "--copy", name.removesuffix(".yaml")]) == 0
         assert capsys.readouterr().out == f"{name}\n"
-        assert pipeline.read_recipe(name).data.split is not None
+        if name.startswith("skeletonclip_"):
+            assert pipeline.read_recipe(name).data.split is not None
 
 
 def test_recipes_are_not_overwritten(place, capsys):
@@ -398,4 +399,4 @@ def test_as_a_program(place):
     assert done.stdout == ""
     assert done.stderr == "ski-skeleton: none.yaml: no such file\n"
     assert not (place / "run").exists()
-    assert set(cli.COMMANDS) == {"train", "evaluate", "convert", "recipes"}
+    assert {"train", "evaluate", "convert", "recipes"} <= set(cli.COMMANDS)

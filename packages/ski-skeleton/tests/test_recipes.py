@@ -11,7 +11,7 @@ from ski_skeleton.pipeline import read_recipe
 from ski_skeleton.skeleton_clip import paper_preset
 
 FOLDER = files("ski_skeleton") / "recipes"
-NAMES = sorted(item.name for item in FOLDER.iterdir())
+NAMES = sorted(i.name for i in FOLDER.iterdir() if i.name.startswith("skeletonclip_"))
 PEOPLE = {"ntu60": (20, 40), "ntu120": (53, 106)}
 """People that train in the cross-subject protocol, of how many."""
 

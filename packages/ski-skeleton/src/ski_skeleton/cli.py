@@ -20,10 +20,12 @@ from ski_data.manifest import Record
 from ski_data.progress import Progress
 from ski_eval import Predictions, format_interval, save_predictions, score
 from ski_skeleton import __version__, pipeline
+from ski_skeleton.c2vl.commands import concepts, pretrain_command
 from ski_skeleton.convert.hyperformer import OFFICIAL_HEAD, SKI_HEAD, hyperformer_table
 from ski_skeleton.convert.table import from_published, to_published
 from ski_skeleton.errors import CheckpointError, ConfigError, RunError
 from ski_skeleton.hyperformer import HyperformerConfig
+from ski_skeleton.probe_command import probe
 from ski_skeleton.skeleton_clip import SkeletonClip
 from ski_skeleton.train import TrainConfig, read_model, write_model
 from ski_skeleton.weights import read_weights, write_weights
@@ -221,7 +223,15 @@ def recipes(copy: str | None = None) -> None:
     print(name)
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "convert": convert, "recipes": recipes}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "convert": convert,
+    "recipes": recipes,
+    "c2vl-concepts": concepts,
+    "pretrain-c2vl": pretrain_command,
+    "probe": probe,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
