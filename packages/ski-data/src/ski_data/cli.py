@@ -12,6 +12,7 @@ from ski_data.instructions import check_instructions
 from ski_data.ntu.prepare import archive, prepare
 from ski_data.ntu.pyskl import export_pyskl, import_pyskl
 from ski_data.pku_mmd import prepare_pku_mmd
+from ski_data.poses.extract import poses
 from ski_data.store_merge import merge
 from ski_data.synthetic.synthesize import synthesize
 from ski_data.video.cache import cache
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "check": check,
     "check-instructions": check_instructions,
     "cache": cache,
+    "poses": poses,
 }
 
 

@@ -128,9 +128,9 @@ def test_changed_stores_fail_verification(store, tmp_path):
 
 def test_other_formats_are_refused(store, tmp_path):
     def newer(data):
-        return json.dumps(json.loads(data) | {"format": 2}).encode()
+        return json.dumps(json.loads(data) | {"format": 3}).encode()
 
-    with pytest.raises(VideoStoreError, match="format 2"):
+    with pytest.raises(VideoStoreError, match="format 3"):
         VideoStore(damaged(store, tmp_path, META, newer))
     with pytest.raises(MissingFileError, match="no such video store"):
         VideoStore(tmp_path / "none")

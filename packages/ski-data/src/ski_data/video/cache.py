@@ -1,261 +1,108 @@
-"""Video stores: clips decoded once, at training resolution, in one memory-mapped file.
+"""Videos decoded once into a store that training reads: whole pictures or person crops.
 
-A store is a folder: ``frames.bin``, uint8 RGB frames, clip after clip; ``index.parquet``, one row
-per clip; ``meta.json``, size, crop and checksum. Frames are whole pictures (crop ``full``), so
-that training still draws its own crops.
+The work is done in a folder beside the store, ``.NAME.partial``: first a plan (what every clip
+takes), then the clips, each written to its place and noted in a journal. A run that was killed is
+taken up where it was by the same call.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
-import cv2
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ski_data import __version__
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import ExistingOutputError, InputError, SkiDataError
 from ski_data.folders import missing_parents, remove_empty
 from ski_data.manifest import Record, read_manifest
-from ski_data.progress import Progress
-from ski_data.video.decode import VideoError, probe, read_all, scaled_size
+from ski_data.poses.keypoints import PoseStore
+from ski_data.processes import locked
+from ski_data.video.cache_run import LOCK, STORE, Run, listed
+from ski_data.video.clips import CacheConfig, Crop, CropMissing
+from ski_data.video.crop import MARGIN
+from ski_data.video.people import COLOUR_SIZE
+from ski_data.video.skeleton_only import write_joints
+from ski_data.video.video_store import FRAMES, INDEX, META, VideoStore, VideoStoreError
 
-FRAMES, INDEX, META = "frames.bin", "index.parquet", "meta.json"
-FORMAT = 1
-_COLUMNS = {
-    "name": pa.string(),
-    "frames": pa.int64(),
-    "offset": pa.int64(),
-    "height": pa.int64(),
-    "width": pa.int64(),
-    "label": pa.int64(),
-    "source_frames": pa.int64(),
-    "source": pa.string(),
-    "sha256": pa.string(),
-}
-_META = {"format": int, "clips": int, "bytes": int, "short_side": int, "crop": str, "sha256": str}
+__all__ = [
+    "FRAMES",
+    "INDEX",
+    "META",
+    "CacheConfig",
+    "VideoStore",
+    "VideoStoreError",
+    "cache",
+    "write_video_store",
+]
 
-
-class VideoStoreError(InputError):
-    """A video store whose parts are missing, damaged or do not fit together."""
-
-
-class VideoStore:
-    """A store on disk, read only.
-
-    Args:
-        folder: What :func:`write_video_store` wrote.
-
-    Attributes:
-        folder: The same.
-        short_side: Pixels of every frame's shorter side.
-        index: NumPy arrays by column: ``name``, ``frames``, ``offset`` (bytes), ``height``,
-            ``width``, ``label`` (-1 unknown), ``source_frames`` (of the video), ``source``
-            (its path), ``sha256`` (of the clip's bytes).
-
-    Raises:
-        MissingFileError: No such folder, or a part is missing.
-        VideoStoreError: A part cannot be read or does not fit the others.
-    """
-
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise MissingFileError(f"{self.folder}: no such video store (a folder with {META})")
-        for part in (META, INDEX, FRAMES):
-            if not (self.folder / part).is_file():
-                raise MissingFileError(f"{self.folder}: {part} is missing; this is no whole store")
-        meta = _read_meta(self.folder / META)
-        self.short_side: int = meta["short_side"]
-        self.sha256: str = meta["sha256"]
-        try:
-            table = pq.read_table(self.folder / INDEX)
-        except (pa.ArrowException, OSError) as error:
-            raise VideoStoreError(f"{self.folder / INDEX}: not readable ({error})") from None
-        if set(table.column_names) != set(_COLUMNS):
-            raise VideoStoreError(
-                f"{self.folder / INDEX}: columns {', '.join(_COLUMNS)} expected, found "
-                f"{', '.join(table.column_names)}"
-            )
-        self.index: dict[str, np.ndarray] = {
-            name: table.column(name).to_numpy() for name in table.column_names
-        }
-        size = (self.folder / FRAMES).stat().st_size
-        ends = self.index["offset"] + _bytes(self.index)
-        if len(self) != meta["clips"] or size != meta["bytes"] or ends.max(initial=0) != size:
-            raise VideoStoreError(
-                f"{self.folder}: {META}, {INDEX} and {FRAMES} do not fit together; it was cut off "
-                "or mixed up, make the store again"
-            )
-        self._data = np.memmap(self.folder / FRAMES, np.uint8, mode="r")
-        self._rows = {name: i for i, name in enumerate(self.names)}
-
-    def __len__(self) -> int:
-        return len(self.index["name"])
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._rows
-
-    def __reduce__(self) -> tuple[type[VideoStore], tuple[Path]]:
-        return VideoStore, (self.folder,)  # workers map the file again instead of copying it
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the clips, in order."""
-        return self.index["name"].tolist()
-
-    def row(self, which: int | str) -> int:
-        """Position of a clip given by position or name.
-
-        Raises:
-            InputError: No such clip.
-        """
-        if isinstance(which, str):
-            if which not in self._rows:
-                raise InputError(f"{self.folder}: no clip named {which!r} among {len(self)}")
-            return self._rows[which]
-        if not 0 <= which < len(self):
-            raise InputError(f"{self.folder}: clips are numbered 0..{len(self) - 1}, not {which}")
-        return int(which)
-
-    def length(self, which: int | str) -> int:
-        """How many frames a clip has in the store."""
-        return int(self.index["frames"][self.row(which)])
-
-    def clip(self, which: int | str) -> np.ndarray:
-        """All frames of a clip: uint8 (T, H, W, 3), a read-only view of the file."""
-        i = self.row(which)
-        shape = tuple(int(self.index[key][i]) for key in ("frames", "height", "width"))
-        start = int(self.index["offset"][i])
-        return self._data[start : start + int(np.prod(shape)) * 3].reshape(*shape, 3)
-
-    def frames(self, which: int | str, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Chosen frames of a clip: uint8 (T, H, W, 3), a copy.
-
-        Raises:
-            InputError: No such clip, or frames beyond it.
-        """
-        clip = self.clip(which)
-        chosen = np.asarray(indices)
-        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(clip):
-            raise InputError(
-                f"{self.folder}: clip {which!r} has frames 0..{len(clip) - 1}, asked for {indices}"
-            )
-        return np.asarray(clip[chosen])
-
-    def verify(self) -> None:
-        """Read everything and compare with the checksums.
-
-        Raises:
-            VideoStoreError: The content changed since it was written; names the first such clip.
-        """
-        for i, name in enumerate(self.names):
-            if hashlib.sha256(np.ascontiguousarray(self.clip(i))).hexdigest() != str(
-                self.index["sha256"][i]
-            ):
-                raise VideoStoreError(
-                    f"{self.folder}: clip {name} does not fit its checksum; make the store again"
-                )
-        if _digest(self.names, self.index["sha256"].tolist()) != self.sha256:
-            raise VideoStoreError(f"{self.folder}: {INDEX} does not fit {META}'s checksum")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One clip to decode into its place in the file."""
-
-    path: str
-    file: str
-    offset: int
-    frames: int
-    size: tuple[int, int]
-
-    def __str__(self) -> str:
-        return self.path
+Privacy = Literal["none", "skeleton-only", "blur-head"]
 
 
 def write_video_store(
     folder: Path | str,
     records: Sequence[Record],
     *,
-    short_side: int = 256,
-    max_frames: int = 128,
+    skip_bad: bool = False,
     workers: int = 1,
     progress: bool = True,
+    **settings: Any,
 ) -> VideoStore:
     """Decode every record's video into a store; it appears whole or not at all.
+
+    After a kill, an interruption or a full disk the same call goes on where the run was; the
+    store's bytes are those of an undisturbed run, whatever the number of workers.
 
     Args:
         folder: The store to make; it must not be there.
         records: Clips with a ``video`` file; names must differ.
-        short_side: Frames are scaled so that their shorter side has this many pixels.
-        max_frames: Longer videos are thinned to this many evenly spread frames.
-        workers: Processes that decode; the content does not depend on it.
+        skip_bad: Leave out clips that cannot be used and list them in ``FOLDER.rejected.jsonl``
+            (name, video, reason).
+        workers: Processes that decode.
         progress: Show it on standard error.
+        **settings: Fields of :class:`CacheConfig`.
 
     Returns:
         The store, opened.
 
     Raises:
-        ExistingOutputError: The folder is there already.
-        MissingFileError: A video is missing.
-        VideoError: A video cannot be read.
-        InputError: A record without video, a name used twice, sizes that make no sense.
+        ExistingOutputError: The folder, or the list of rejected clips, is there already.
+        VideoError, MissingFileError: Videos that are missing or cannot be read, or in which nobody
+            is found though the settings need it; the text lists them.
+        InputError: A record without video, a name used twice, settings that make no sense, no clip
+            that can be used.
+        SkiDataError: The disk is full, or another process writes the same store.
     """
     folder = Path(folder)
+    config = CacheConfig(**settings)
     if folder.exists():
         raise ExistingOutputError(f"{folder} is there already; name another folder or remove it")
-    if short_side < 1 or max_frames < 1 or workers < 1:
-        raise InputError(
-            "short_side, max_frames and workers must be at least 1, not "
-            f"{short_side}, {max_frames}, {workers}"
-        )
-    paths = _video_paths(records)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    made = missing_parents(partial)
-    partial.mkdir(parents=True)
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}")
+    _check_records(records, config)
+    work = folder.with_name(f".{folder.name}.partial")
+    rejected = rejected_list(folder)
+    if skip_bad and rejected.exists() and not work.exists():
+        raise ExistingOutputError(f"{rejected} is there already; move or remove it")
+    made = missing_parents(work)
+    run: Run | None = None
+    lock: IO[bytes] | None = None
     try:
-        index = _plan(records, paths, short_side, max_frames, workers)
-        total = int(_bytes(index).sum())
-        target = partial / FRAMES
-        with target.open("wb") as file:
-            file.truncate(total)
-        columns = (index[key].tolist() for key in ("offset", "frames", "height", "width"))
-        jobs = [
-            _Job(path, str(target), offset, frames, (height, width))
-            for path, offset, frames, height, width in zip(paths, *columns, strict=True)
-        ]
-        index["sha256"] = _decode_all(jobs, workers, progress)
-        schema = pa.schema(list(_COLUMNS.items()))
-        arrays = [pa.array(index[key], kind) for key, kind in _COLUMNS.items()]
-        pq.write_table(pa.table(arrays, schema=schema), partial / INDEX)
-        meta = {
-            "format": FORMAT,
-            "clips": len(jobs),
-            "bytes": total,
-            "short_side": short_side,
-            "max_frames": max_frames,
-            "crop": "full",
-            "pixels": "uint8 RGB (T, H, W, 3)",
-            "created_by": f"ski-data {__version__}",
-            "sha256": _digest(index["name"], index["sha256"]),
-        }
-        (partial / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, folder)
+        with _writing(folder):
+            work.mkdir(parents=True, exist_ok=True)
+            lock = locked(work / LOCK)
+            run = Run(work, records, config, workers, progress)
+            run.go(rejected if skip_bad else None)
+            os.replace(work / STORE, folder)
+            run.done.clear()
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if run is not None:
+            run.close()
+        if lock is not None:
+            lock.close()
+            if run is None or not run.done:
+                shutil.rmtree(work, ignore_errors=True)
         remove_empty(made)
     return VideoStore(folder)
 
@@ -263,20 +110,44 @@ def write_video_store(
 def cache(
     manifest: str,
     out: str,
+    *,
+    crop: Crop = "full",
+    margin: float = MARGIN,
+    crop_missing: CropMissing = "error",
+    privacy: Privacy = "none",
+    poses: str | None = None,
+    colour_width: int = COLOUR_SIZE[0],
+    colour_height: int = COLOUR_SIZE[1],
     short_side: int = 256,
     max_frames: int = 128,
+    skip_bad: bool = False,
     workers: int = 2,
-) -> None:
+) -> int:
     """Decode the videos of a manifest once, into a store that training reads without decoding.
+
+    A run that was killed goes on with the same command. Exit code 1 if clips were left out.
 
     Args:
         manifest: List of clips (.csv, .jsonl or .parquet) with a video column.
         out: Folder of the store to make.
+        crop: full pictures, or person: one square box per clip around everybody in it.
+        margin: Of person crops, on each side, as a share of the longer side of the joints' box.
+        crop_missing: Clips in which nobody is found are an error, or stored in full.
+        privacy: none; blur-head makes heads unrecognisable; skeleton-only stores no picture at
+            all but the joints, as a skeleton store.
+        poses: Where people are, as made by the poses command; else the manifest's .skeleton files.
+        colour_width: Width of the picture that colour coordinates of .skeleton files refer to.
+        colour_height: Its height.
         short_side: Pixels of the frames' shorter side.
         max_frames: Longer videos are thinned to this many evenly spread frames.
+        skip_bad: Leave out clips that cannot be used and list them in OUT.rejected.jsonl.
         workers: Processes that decode.
     """
     records = read_manifest(manifest)
+    if privacy == "skeleton-only":
+        joints = write_joints(out, records, poses)
+        print(f"{joints.folder}: joints of {len(joints)} clips, no pictures")
+        return 0
     without = [record.name for record in records if record.video is None]
     if without:
         raise InputError(
@@ -285,16 +156,31 @@ def cache(
     store = write_video_store(
         out,
         records,
+        skip_bad=skip_bad,
+        workers=workers,
+        crop=crop,
+        margin=margin,
+        crop_missing=crop_missing,
+        privacy=privacy,
+        poses=poses,
+        colour_size=(colour_width, colour_height),
         short_side=short_side,
         max_frames=max_frames,
-        workers=workers,
     )
     frames = int(store.index["frames"].sum())
     size = (store.folder / FRAMES).stat().st_size
     print(f"{store.folder}: {len(store)} clips, {frames} frames, {size / 1e6:.1f} MB")
+    if left_out := len(records) - len(store):
+        print(f"{left_out} clips were left out, see {rejected_list(store.folder)}")
+    return int(left_out > 0)
 
 
-def _video_paths(records: Sequence[Record]) -> list[str]:
+def rejected_list(folder: Path) -> Path:
+    """Where the clips are listed that a store leaves out."""
+    return folder.with_name(f"{folder.name}.rejected.jsonl")
+
+
+def _check_records(records: Sequence[Record], config: CacheConfig) -> None:
     if not records:
         raise InputError("a video store needs at least one clip")
     names: set[str] = set()
@@ -304,107 +190,32 @@ def _video_paths(records: Sequence[Record]) -> list[str]:
         if record.name in names:
             raise InputError(f"clip {record.name}: the name is used twice")
         names.add(record.name)
-    return [str(record.video) for record in records]
-
-
-def _plan(
-    records: Sequence[Record],
-    paths: Sequence[str],
-    short_side: int,
-    max_frames: int,
-    workers: int,
-) -> dict[str, Any]:
-    """The index but for the checksums: every clip's length, size and place in the file."""
-    found = dict(_each(probe, paths, workers))
-    infos = [found[i] for i in range(len(paths))]
-    sizes = [scaled_size(info.height, info.width, short_side) for info in infos]
-    index: dict[str, Any] = {
-        "name": [record.name for record in records],
-        "frames": np.array([min(info.frames, max_frames) for info in infos], np.int64),
-        "height": np.array([height for height, _ in sizes], np.int64),
-        "width": np.array([width for _, width in sizes], np.int64),
-        "label": [-1 if record.label is None else record.label for record in records],
-        "source_frames": [info.frames for info in infos],
-        "source": [os.path.abspath(path) for path in paths],
-    }
-    ends = np.cumsum(_bytes(index))
-    index["offset"] = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-    return index
-
-
-def _decode_all(jobs: Sequence[_Job], workers: int, progress: bool) -> list[str]:
-    digests = [""] * len(jobs)
-    shown = Progress("decode videos", len(jobs)) if progress else nullcontext()
-    with shown as bar:
-        for done, (i, digest) in enumerate(_each(_decode, jobs, workers), 1):
-            digests[i] = digest
-            if bar is not None:
-                bar.update(done, Path(jobs[i].path).name)
-    return digests
-
-
-def _each(
-    function: Callable[[Any], Any], items: Sequence[Any], workers: int
-) -> Iterator[tuple[int, Any]]:
-    """(position, result) of each item as it gets ready."""
-    if workers == 1 or len(items) == 1:
-        yield from ((i, function(item)) for i, item in enumerate(items))
+    if not config.needs_people:
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of other threads
-    with ProcessPoolExecutor(min(workers, len(items)), context, _start_worker) as pool:
-        futures = {pool.submit(function, item): i for i, item in enumerate(items)}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool:
-            left = [str(items[i]) for future, i in futures.items() if not _ended_well(future)]
-            raise VideoError(
-                f"a decoding process died at one of: {'; '.join(left[: 2 * workers])}. Run with "
-                "workers 1 to see which, or give the machine more memory"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    if config.poses is not None:
+        PoseStore(config.poses)
+        return
+    without = [
+        f"clip {record.name}"
+        for record in records
+        if record.skeleton is None or record.skeleton.suffix.lower() != ".skeleton"
+    ]
+    if without:
+        raise InputError(
+            f"no .skeleton file says where people are in {listed(without)}; make poses of the "
+            "videos first (ski-data poses) and name their folder with poses"
+        )
 
 
-def _ended_well(future: Any) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)
-
-
-def _decode(job: _Job) -> str:
-    """Decode one clip into the store's file; its checksum."""
-    frames = read_all(job.path, job.frames, size=job.size)
-    if frames.shape != (job.frames, *job.size, 3):
-        raise VideoError(f"{job.path}: changed while it was read; start again")
-    data = memoryview(np.ascontiguousarray(frames)).cast("B")
-    with open(job.file, "r+b") as file:
-        file.seek(job.offset)
-        file.write(data)
-    return hashlib.sha256(data).hexdigest()
-
-
-def _bytes(index: dict[str, Any]) -> np.ndarray:
-    return index["frames"] * index["height"] * index["width"] * 3
-
-
-def _digest(names: Sequence[str], digests: Sequence[str]) -> str:
-    lines = (f"{name}\t{digest}\n" for name, digest in zip(names, digests, strict=True))
-    return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Says in one line that the disk does not take more."""
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise VideoStoreError(f"{path}: not readable ({error}); make the store again") from None
-    if not isinstance(meta, dict):
-        raise VideoStoreError(f"{path}: not the description of a video store")
-    wrong = [key for key, kind in _META.items() if not isinstance(meta.get(key), kind)]
-    if wrong:
-        raise VideoStoreError(f"{path}: missing or of the wrong kind: {', '.join(wrong)}")
-    if meta["format"] != FORMAT:
-        raise VideoStoreError(f"{path}: format {meta['format']}, this version reads {FORMAT}")
-    return meta
+        yield
+    except SkiDataError:
+        raise
+    except OSError as error:
+        raise SkiDataError(
+            f"{folder}: cannot be written ({error.strerror or error}); free space or name another "
+            "folder; the same command goes on where it was"
+        ) from None

@@ -1,0 +1,49 @@
+"""Processes: one writer of a folder at a time, and workers that do not outlive their parent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+from ski_data.errors import SkiDataError
+
+
+def locked(path: Path) -> IO[bytes]:
+    """The file, open and locked until it is closed or the process ends, however it ends.
+
+    Raises:
+        SkiDataError: Another process holds it.
+    """
+    file = path.open("a+b")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise SkiDataError(
+            f"{path.parent}: another process is writing this store; wait for it to end"
+        ) from None
+    return file
+
+
+def end_with_parent() -> None:
+    """Let this worker end when the process that started it does, also by a kill."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
