@@ -1,0 +1,1 @@
+"""Skeleton-language baselines on frozen features: SynSE, SMIE, STAR, and their protocols."""

@@ -1,0 +1,101 @@
+"""Commands of the zero-shot baselines."""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import replace
+from pathlib import Path
+
+from ski_data.errors import InputError
+from ski_data.progress import Progress
+from ski_data.skeleton import FeederConfig
+from ski_data.splits import dataset_classes
+from ski_data.store import SkeletonStore
+from ski_eval import format_interval
+from ski_skeleton.errors import ConfigError
+from ski_skeleton.train.loop import ProgressReport
+from ski_skeleton.zeroshot.extract import ExtractConfig, extract_features, load_encoder
+from ski_skeleton.zeroshot.features import check_output, save_features
+from ski_skeleton.zeroshot.recipe import read_zero_shot_recipe
+from ski_skeleton.zeroshot.run import run
+
+
+def features(
+    model: str,
+    store: str,
+    out: str,
+    *,
+    feeder: FeederConfig = FeederConfig(),  # noqa: B008 (frozen)
+    extract: ExtractConfig = ExtractConfig(),  # noqa: B008 (frozen)
+    dataset: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Write the features of a trained skeleton encoder for every clip of a store.
+
+    Args:
+        model: model folder of a skeleton encoder.
+        store: skeleton store.
+        out: file to write, .safetensors.
+        feeder: window and stream that the encoder was trained with.
+        extract: what to keep besides pooled features.
+        dataset: ntu60, ntu120 or pku-mmd, where the store names no classes.
+        device: where the encoder runs.
+    """
+    target = check_output(out)
+    encoder = load_encoder(model)
+    classes = None if dataset is None else dataset_classes(dataset)
+    with Progress("features", total=1) as progress:
+        found = extract_features(
+            encoder,
+            SkeletonStore(store),
+            feeder,
+            extract,
+            classes=classes,
+            meta={"model": str(Path(model).name), "feeder": feeder.stream},
+            device=device,
+            report=progress.report,
+        )
+    print(save_features(found, target))
+
+
+def zeroshot(recipe: str, *, out: str, seeds: int | None = None, json: bool = False) -> None:
+    """Train and measure SynSE, SMIE or STAR on unseen classes; goes on after a kill.
+
+    Args:
+        recipe: YAML file of a recipe; see the command recipes.
+        out: run folder; gets models, logs, predictions and result cards.
+        seeds: use the seeds 0 to SEEDS-1 in the place of the recipe's.
+        json: print one JSON object per figure instead of a table.
+    """
+    settings = read_zero_shot_recipe(recipe)
+    if seeds is not None:
+        if seeds < 1:
+            raise InputError(f"--seeds must be at least 1, got {seeds}")
+        settings = replace(settings, seeds=tuple(range(seeds)))
+    with Progress(settings.kind, total=1) as progress:
+
+        def report(title: str) -> ProgressReport:
+            return lambda done, total, text: progress.report(done, total, f"{title} {text}")
+
+        try:
+            cards = run(settings, out, report=report)
+        except ConfigError as error:
+            raise ConfigError(f"{recipe}: {error}") from error
+    for card in cards:
+        if json:
+            value = {
+                "protocol": card.protocol,
+                "metric": card.metric,
+                "value": card.value,
+                "n": card.n,
+                "classes": card.n_classes,
+                "notes": list(card.notes),
+            }
+            print(json_module.dumps(value))
+        else:
+            text = format_interval(card.value, card.interval)
+            size = f"({card.n} clips, {card.n_classes} classes)"
+            print(f"{card.protocol}  {card.metric}  {text}  {size}")
+    if not json:
+        for note in dict.fromkeys(note for card in cards for note in card.notes):
+            print(f"note: {note}")
