@@ -25,6 +25,7 @@ JOINT_FIELDS = 12
 TRACKING_STATES = (0, 1, 2)
 """Not tracked, inferred, tracked."""
 
+_JOINTS_LINES = (b"25\r\n", b"25\n")
 _INTEGER = re.compile(rb"[+-]?[0-9]{1,19}")
 _COLUMNS = tuple("xyzabcdefghs")
 _USED = ("x", "y", "z", "s")
@@ -235,31 +236,42 @@ def _structure(
             )
         return int(token)
 
+    def check_body(index: int, t: int) -> None:
+        """Say what is wrong with a body's two lines, if anything is, or that joints are missing."""
+        fields = line_text(index, f"a body line of frame {t + 1}").split()
+        if len(fields) != BODY_FIELDS:
+            raise SkeletonFileError(
+                f"{path}, line {index + 1}: a body line has {BODY_FIELDS} values, found "
+                f"{len(fields)}"
+            )
+        if _INTEGER.fullmatch(fields[0]) is None or abs(int(fields[0])) >= 1 << 63:
+            raise SkeletonFileError(
+                f"{path}, line {index + 1}: {_show(fields[0])} is no body id (a whole number)"
+            )
+        if (joints := count(index + 1, "the number of joints")) != JOINTS:
+            raise SkeletonFileError(
+                f"{path}, line {index + 2}: {joints} joints, only bodies of {JOINTS} are read"
+            )
+        if (missing := index + 2 + JOINTS - lines) > 0:
+            line_text(lines, f"{missing} more joint lines of frame {t + 1}")
+
     frames = count(0, "the number of frames")
     at = 1
     for t in range(frames):
         bodies = count(at, f"the number of bodies of frame {t + 1} of {frames}")
         at += 1
         for _ in range(bodies):
-            fields = line_text(at, f"a body line of frame {t + 1}").split()
-            if len(fields) != BODY_FIELDS:
-                raise SkeletonFileError(
-                    f"{path}, line {at + 1}: a body line has {BODY_FIELDS} values, found "
-                    f"{len(fields)}"
-                )
-            if _INTEGER.fullmatch(fields[0]) is None or abs(body := int(fields[0])) >= 1 << 63:
-                raise SkeletonFileError(
-                    f"{path}, line {at + 1}: {_show(fields[0])} is no body id (a whole number)"
-                )
-            if (joints := count(at + 1, "the number of joints")) != JOINTS:
-                raise SkeletonFileError(
-                    f"{path}, line {at + 2}: {joints} joints, only bodies of {JOINTS} are read"
-                )
+            if (
+                at + 2 + JOINTS > lines
+                or data[starts[at + 1] : starts[at + 2]] not in _JOINTS_LINES
+            ):
+                check_body(at, t)
+            fields = data[starts[at] : starts[at + 1]].split()
+            if len(fields) != BODY_FIELDS or not fields[0].isdigit() or len(fields[0]) > 18:
+                check_body(at, t)
             at += 2
-            if at + JOINTS > lines:
-                line_text(lines, f"{at + JOINTS - lines} more joint lines of frame {t + 1}")
             frame.append(t)
-            ids.append(body)
+            ids.append(int(fields[0]))
             first_lines.append(at)
             blocks.append(view[starts[at] : starts[at + JOINTS]])
             at += JOINTS
