@@ -120,7 +120,7 @@ def test_csv_errors_name_file_and_line(tmp_path, text, words):
     ("row", "words"),
     [
         ({"label": 0}, "needs a video or a skeleton"),
-        ({"video": "a.mp4", "lable": 0}, "unknown column lable"),
+        ({"video": "a.mp4", "lable": 0}, "unknown column 'lable'"),
         ({"video": "a.mp4", "label": 1.5}, "label must be a whole number or text"),
         ({"video": "a.mp4", "subject": "3"}, "subject must be a whole number"),
         ({"video": "a.mp4", "label": True}, "label must be"),
@@ -164,9 +164,10 @@ def test_any_text_gives_rows_or_a_typed_error(tmp_path_factory, text):
     assert rows or str(path) in text
 
 
+SIGNS = "a1/. \n\x00\u2028\N{GRINNING FACE}"
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(SIGNS, max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(SIGNS, max_size=4), inner),
     max_leaves=6,
 )
 ROWS = st.lists(
@@ -198,6 +199,14 @@ def test_any_bytes_give_rows_or_a_typed_error(tmp_path_factory, data, at, value,
     for path in sorted(folder.iterdir()):
         read, text = outcome(path)
         assert read or str(path) in text
+
+
+def test_a_parquet_file_with_damaged_text(tmp_path):
+    path = tmp_path / "a.parquet"
+    write_manifest(path, [Record("abcdefgh", video=Path("/a.mp4"))])
+    path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abc\xff\xff\xff\xff\xff"))
+    with pytest.raises(ManifestError, match=r"a\.parquet: not a readable Parquet file"):
+        read_manifest(path)
 
 
 def outcome(path):

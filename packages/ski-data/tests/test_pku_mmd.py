@@ -224,12 +224,16 @@ CELLS = st.sampled_from(["0", "1.5", "-2e3", "1e39", "nan", "inf", "x", "1_0", "
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cells=st.lists(CELLS, max_size=4), count=st.integers(145, 151), tail=st.text(max_size=4))
+@given(
+    cells=st.lists(CELLS, max_size=4),
+    count=st.integers(145, 151),
+    tail=st.text("1 .x\t\r\u2028\u0661", max_size=4),
+)
 def test_any_line_is_read_whole_or_named(tmp_path, cells, count, tail):
     path = tmp_path / "a.txt"
     good = " ".join(["0.25"] * 150)
     line = " ".join([*cells, *["3"] * count][: max(count, len(cells))])
-    path.write_text(f"{good}\n{line} {tail}\n", encoding="utf-8", errors="ignore", newline="")
+    path.write_text(f"{good}\n{line} {tail}\n", encoding="utf-8", newline="")
     rows, text = outcome(read_recording, path)
     if rows is None:
         assert text.startswith(f"{path}, line ")

@@ -220,17 +220,19 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(f"{path}: not a readable Parquet file ({error})") from None
-    yield from enumerate(table.to_pylist(), 1)
+        rows = pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:  # texts may be damaged as well
+        reason = " ".join(str(error).split())
+        raise ManifestError(f"{path}: not a readable Parquet file ({reason})") from None
+    yield from enumerate(rows, 1)
 
 
 def _record(row: dict[str, Any], where: str, classes: ClassSet | None, base: Path) -> Record:
     unknown = sorted(set(row) - set(_KEYS))
     if unknown:
         raise ManifestError(
-            f"{where}: unknown column {', '.join(unknown)}; allowed: {', '.join(_KEYS)}"
+            f"{where}: unknown column {', '.join(f'{name!r:.40}' for name in unknown[:5])}; "
+            f"allowed: {', '.join(_KEYS)}"
         )
     row = {key: value for key, value in row.items() if value is not None}
     for key, value in row.items():
