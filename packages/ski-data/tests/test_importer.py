@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ski_data.check import check
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
 from ski_data.importer import (
     ImportMapping,
     RejectedRowsError,
@@ -17,7 +17,7 @@ from ski_data.manifest import read_manifest
 from ski_data.ntu.archive import PROTOCOLS, write_archive
 from ski_data.paired import PairedDataset
 from ski_data.skeleton import FeederConfig
-from ski_data.store import SkeletonStore
+from ski_data.store import SkeletonStore, StoreWriter
 from ski_data.video.transforms import VideoTransformConfig
 
 
@@ -354,3 +354,16 @@ def test_frozen_clips_are_told(tmp_path, rng, caplog):
     caplog.set_level("INFO", "ski_data")
     assert import_skeletons(str(tmp_path / "a.npy"), str(tmp_path / "out")) == 0
     assert "1 clips in which nothing moves: a" in caplog.text
+
+
+def test_a_failure_at_the_end_leaves_nothing_beside_the_store(tmp_path, rng, monkeypatch):
+    np.save(tmp_path / "a.npy", people(rng, 3))
+    (tmp_path / "list.csv").write_text("a.mp4,a.npy,0\nb.mp4,b.npy,0\n")
+
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(StoreWriter, "_finish", full)
+    with pytest.raises(SkiDataError, match="No space left"):
+        import_skeletons(str(tmp_path / "list.csv"), str(tmp_path / "out"), skip_bad=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "list.csv"]

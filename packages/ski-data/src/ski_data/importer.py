@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from ski_data.classes import ClassSet
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
@@ -87,20 +88,30 @@ def import_skeletons(
     settings = read_mapping(mapping)
     listing = _list(path, settings)
     settle(listing)
-    listed, pairs = Path(f"{out}.rejected.jsonl"), Path(f"{out}.jsonl")
+    beside = _Beside(Path(f"{out}.jsonl"), Path(f"{out}.rejected.jsonl"))
     with_video = any(row.video is not None for row in listing.rows)
-    for file, used in ((listed, skip_bad), (pairs, with_video)):
+    for file, used in ((beside.pairs, with_video), (beside.rejected, skip_bad)):
         if used and file.exists():
             raise ExistingOutputError(f"{file} is there already; name another store or remove it")
-    records = _write(path, Path(out), settings, listing, skip_bad=skip_bad)
-    if with_video:
-        write_manifest(pairs, records)
-        log.info("%s: pairs videos with the store", pairs)
+    written: list[Path] = []
+    try:
+        _write(path, Path(out), settings, listing, beside, written, skip_bad=skip_bad)
+    except BaseException:
+        for file in written:
+            file.unlink(missing_ok=True)
+        raise
+    if beside.pairs in written:
+        log.info("%s: pairs videos with the store", beside.pairs)
     if listing.rejected:
-        _write_rejected(listed, listing.rejected)
-        log.warning("%d rows were left out; %s says why", len(listing.rejected), listed)
-        return 1
-    return 0
+        log.warning("%d rows were left out; %s says why", len(listing.rejected), beside.rejected)
+    return 1 if listing.rejected else 0
+
+
+class _Beside(NamedTuple):
+    """Files that may be written beside a store."""
+
+    pairs: Path
+    rejected: Path
 
 
 def _list(path: Path, mapping: ImportMapping) -> Listing:
@@ -120,9 +131,19 @@ def _list(path: Path, mapping: ImportMapping) -> Listing:
 
 
 def _write(
-    path: Path, out: Path, mapping: ImportMapping, listing: Listing, *, skip_bad: bool
-) -> list[Record]:
-    """Write the store; rows that cannot be used join ``listing.rejected``."""
+    path: Path,
+    out: Path,
+    mapping: ImportMapping,
+    listing: Listing,
+    beside: _Beside,
+    written: list[Path],
+    *,
+    skip_bad: bool,
+) -> None:
+    """Write the store and what goes beside it, which is added to ``written``.
+
+    Rows that cannot be used join ``listing.rejected``.
+    """
     target = get_layout(mapping.layout) if mapping.target == "keep" else KINECT25
     writer = StoreWriter(
         out,
@@ -161,8 +182,13 @@ def _write(
         listing.rejected.sort(key=lambda rejected: rejected.row)
         if listing.rejected and not (skip_bad and records):
             raise _rejection(path, listing.rejected, total)
+        if any(record.video is not None for record in records):
+            write_manifest(beside.pairs, records)
+            written.append(beside.pairs)
+        if listing.rejected:
+            _write_rejected(beside.rejected, listing.rejected)
+            written.append(beside.rejected)
     _tell(out, listing.classes, records, frames, dropped, frozen)
-    return records
 
 
 def _tell(

@@ -232,3 +232,43 @@ def test_all_clips_in_one_padded_array(tmp_path, rng):
     assert [row.name for row in listing.rows] == ["0", "1", "2"]
     with pytest.raises(InputError, match="order begins with T"):
         listed(tmp_path / "a.npz", list_arrays, array="data", order="CTVM")
+
+
+def test_a_stray_file_is_told_with_the_way_to_leave_it_out(tmp_path, rng):
+    np.save(tmp_path / "a.npy", people(rng, 3))
+    (tmp_path / "README.txt").write_text("This is my data.\n")
+    with pytest.raises(InputError, match=r"README\.txt(.|\n)*files: '\*\*/\*\.ENDING'"):
+        import_skeletons(str(tmp_path), str(tmp_path / "out"))
+    (tmp_path / "m.yaml").write_text("files: '*.npy'\n")
+    import_skeletons(str(tmp_path), str(tmp_path / "out"), str(tmp_path / "m.yaml"))
+    with pytest.raises(InputError, match="a skeleton store already"):
+        import_skeletons(str(tmp_path / "out"), str(tmp_path / "again"))
+
+
+def test_numbers_of_data_frames_with_gaps(tmp_path):
+    table = pa.table({"skeleton": ["a.npy", "b.npy"], "label": [1.0, 2.0], "subject": [7.0, None]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table({"skeleton": ["a.npy", "b.npy"], "subject": [7.0, float("nan")]}),
+        tmp_path / "b.parquet",
+    )
+    rows = listed(tmp_path / "a.parquet").rows
+    assert [(row.label, row.fields["subject"]) for row in rows] == [(1, 7), (2, -1)]
+    rows = listed(tmp_path / "b.parquet").rows
+    assert [(row.label, row.fields["subject"]) for row in rows] == [(None, 7), (None, -1)]
+
+
+def test_matlab_files_named_by_action_subject_and_take(tmp_path, rng):
+    scipy_io = pytest.importorskip("scipy.io")
+    for name in ("a1_s2_t3_skeleton", "a2_s1_t4_skeleton"):
+        clip = rng.uniform(0.0, 1.6, (20, 3, 9))
+        scipy_io.savemat(tmp_path / f"{name}.mat", {"d_skel": clip}, do_compression=True)
+    (tmp_path / "m.yaml").write_text(
+        "layout: kinect20\narray: d_skel\norder: VCT\nfirst_label: 1\nclasses: [swipe, wave]\n"
+        "pattern: 'a(?P<label>\\d+)_s(?P<subject>\\d+)_t(?P<replication>\\d+)_'\n"
+    )
+    import_skeletons(str(tmp_path), str(tmp_path / "out"), str(tmp_path / "m.yaml"))
+    store = SkeletonStore(tmp_path / "out")
+    index = [store.index[key].tolist() for key in ("label", "subject", "replication", "frames")]
+    assert index == [[0, 1], [2, 1], [3, 4], [9, 9]]
+    np.testing.assert_allclose(store.clip(1)[..., 3, 0], clip[3], atol=1e-6)  # the head

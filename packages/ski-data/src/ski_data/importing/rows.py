@@ -190,6 +190,8 @@ def _class_of(values: Mapping[str, Any], mapping: ImportMapping) -> tuple[int | 
 
 
 def _whole(value: Any, what: str) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column with gaps, as tables of data frames have them
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
         raise InputError(

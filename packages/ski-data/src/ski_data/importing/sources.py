@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -24,6 +25,7 @@ from ski_data.importing.order import parse_order
 from ski_data.importing.rows import Listing, Rejected, Row, check_columns, make_row, with_stems
 from ski_data.manifest import ManifestError
 from ski_data.store import NUMBERS
+from ski_data.store_format import JOINTS, META
 from ski_data.text import read_text
 
 log = logging.getLogger(__name__)
@@ -148,6 +150,8 @@ def list_folder(path: Path, mapping: ImportMapping) -> Listing:
     Raises:
         InputError: No files of known kinds.
     """
+    if (path / META).is_file() and (path / JOINTS).is_file():
+        raise InputError(f"{path}: is a skeleton store already; `ski-data merge` joins stores")
     root = path if path.is_dir() else path.parent
     found = sorted(root.glob(mapping.files or "**/*")) if path.is_dir() else [path]
     found = [
@@ -242,7 +246,7 @@ def _manifest_row(
     mapping: ImportMapping,
     classes: ClassSet | None,
 ) -> Row:
-    values = {key: value for key, value in values.items() if value is not None and value != ""}
+    values = {key: value for key, value in values.items() if not _is_nothing(value)}
     filled = with_stems(dict(values) | {"row": number - 1})
     file = fill_in(mapping.file, filled, "file")
     video = None
@@ -262,6 +266,11 @@ def _manifest_row(
         name=video or file,
         video=None if video is None else path.parent / video,
     )
+
+
+def _is_nothing(value: Any) -> bool:
+    """An empty cell, in CSV, in JSON, or in a column of numbers with gaps."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _used_columns(mapping: ImportMapping) -> set[str]:
