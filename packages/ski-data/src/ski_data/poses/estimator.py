@@ -96,7 +96,6 @@ class PoseEstimator:
     Args:
         python: Interpreter with MediaPipe.
         people: Most people that are looked for in a picture.
-        worker: The script that it runs.
 
     Attributes:
         name: What estimates, with its version.
@@ -105,10 +104,10 @@ class PoseEstimator:
         PoseError: It cannot be started; later, that it failed.
     """
 
-    def __init__(self, python: Path, people: int = 1, worker: Path = WORKER) -> None:
+    def __init__(self, python: Path, people: int = 1) -> None:
         if people < 1:
             raise InputError(f"people must be at least 1, not {people}")
-        self.python, self.people, self.worker = python, people, worker
+        self.python, self.people = python, people
         self.name = ""
 
     def __enter__(self) -> PoseEstimator:
@@ -117,7 +116,7 @@ class PoseEstimator:
         }
         try:
             self._process = subprocess.Popen(
-                [str(self.python), "-I", str(self.worker), json.dumps({"people": self.people})],
+                [str(self.python), "-I", str(WORKER), json.dumps({"people": self.people})],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

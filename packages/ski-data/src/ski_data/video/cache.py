@@ -7,6 +7,7 @@ taken up where it was by the same call.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ __all__ = [
     "cache",
     "write_video_store",
 ]
+
+log = logging.getLogger(__name__)
 
 Privacy = Literal["none", "skeleton-only", "blur-head"]
 
@@ -193,7 +196,13 @@ def _check_records(records: Sequence[Record], config: CacheConfig) -> None:
     if not config.needs_people:
         return
     if config.poses is not None:
-        PoseStore(config.poses)
+        people = PoseStore(config.poses).people
+        if config.privacy == "blur-head":
+            log.warning(
+                "the poses follow at most %d people per picture: heads of others are not covered; "
+                "make the poses with more --people where there are",
+                people,
+            )
         return
     without = [
         f"clip {record.name}"
