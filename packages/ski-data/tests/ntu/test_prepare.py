@@ -65,6 +65,20 @@ def test_archive_from_store_equals_the_published_scripts(golden, tmp_path, datas
             assert np.array_equal(arrays[part], expected[f"out_{dataset}_{split}_{part}"])
 
 
+@pytest.mark.parametrize(("dataset", "protocol"), [("ntu60", "xview"), ("ntu120", "xset")])
+def test_archives_come_back_as_they_went(golden, tmp_path, dataset, protocol):
+    prepare(str(golden / "ntu_raw"), str(tmp_path / "s"), dataset=dataset, workers=1)
+    archive(str(tmp_path / "s"), str(tmp_path / "a.npz"), f"{dataset}/{protocol}")
+    assert main(["import", str(tmp_path / "a.npz"), str(tmp_path / "t")]) == 0
+    archive(str(tmp_path / "t"), str(tmp_path / "b.npz"), f"{dataset}/{protocol}")
+    with np.load(tmp_path / "a.npz") as made, np.load(tmp_path / "b.npz") as again:
+        assert set(made.files) == {
+            f"{key}_{half}" for key in ("x", "y", "files") for half in ("train", "test")
+        }
+        for name in made.files:
+            assert np.array_equal(made[name], again[name])
+
+
 def test_listed_recordings_are_left_out(raw, tmp_path):
     listed = tmp_path / "missing.txt"
     listed.write_text("S001C001P001R001A003\n")

@@ -28,6 +28,7 @@ def import_archive(path: Path, out: str) -> None:
         raise InputError(f"{path}: {counts} classes, NTU archives have 60 or 120")
     total = sum(len(part.labels) for part in parts.values())
     known = dataset_classes("ntu60" if counts == [60] else "ntu120")
+    repeated = counts == [120]  # where an only body stands twice, zeros are a second body
     writer = StoreWriter(out, KINECT25, bodies=2, classes=known)
     done = 0
     with writer, Progress(f"import {path.name}", total) as progress:
@@ -37,7 +38,8 @@ def import_archive(path: Path, out: str) -> None:
             ):
                 name = f"{half}-{i:06d}" if part.names is None else part.names[i]
                 clip = row_to_clip(row)
-                clip = clip[:, : valid_frames(clip), :, : 2 if clip[..., 1].any() else 1]
+                two = repeated or clip[..., 1].any()
+                clip = clip[:, : valid_frames(clip), :, : 2 if two else 1]
                 try:
                     writer.add(
                         name, clip, source=path.name, label=label, split=half, **_numbers(name)
