@@ -1,4 +1,6 @@
-"""Small videos whose frames tell their number."""
+"""Small videos: frames that tell their number, and moving texture that no two frames share."""
+
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -34,6 +36,69 @@ def write_video(
             container.mux(stream.encode(image))
         container.mux(stream.encode(None))
     return path
+
+
+def texture(number, height, width):
+    """Smooth colours that move by a few pixels from frame to frame."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    waves = [
+        np.sin((x + 3 * number) / (5 + channel)) + np.cos((y * (1 + channel) - 2 * number) / 9)
+        for channel in range(3)
+    ]
+    return np.clip(128 + 55 * np.stack(waves, axis=2), 0, 255).astype(np.uint8)
+
+
+def write_texture(
+    path,
+    frames=40,
+    height=64,
+    width=112,
+    codec="libx264",
+    pixels="yuv420p",
+    options=None,
+    rotation=0,
+    times=None,
+    alpha=False,
+):
+    """Moving texture; ``times`` are the frames' own times in 1/90 s."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        stream.bit_rate = 3_000_000
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 90)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number in range(frames):
+            picture = texture(number, height, width)
+            if alpha:
+                level = np.full((height, width, 1), 100 + number, np.uint8)
+                picture = np.concatenate([picture, level], axis=2)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgba" if alpha else "rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = int(times[number]), Fraction(1, 90)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session", name="write_texture")
+def _write_texture():
+    return write_texture
+
+
+@pytest.fixture(scope="session")
+def every_frame():
+    """All frames of a file as PyAV decodes it from start to end, turned to be shown."""
+
+    def read(path):
+        with av.open(str(path)) as container:
+            return [
+                np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
+                for frame in container.decode(video=0)
+            ]
+
+    return read
 
 
 @pytest.fixture(scope="session", name="write_video")

@@ -1,20 +1,14 @@
-"""Frames of a video file, from decord where it is known to be exact and from PyAV elsewhere.
+"""Chosen frames of a video file as an array.
 
-A file is first looked through with PyAV, packet by packet: that tells the true number of frames
-(headers of cut files promise more than there is, and decord trusts them) and which reader fits.
-Only ordinary files in video containers are opened, never what a name such as ``concat:a.mp4`` or
-a playlist inside the file points to.
+:func:`probe` goes through a file's packets first. That tells the true number of frames, which
+reader is exact for the file, and from which packets a frame can be decoded, so that only those are.
+Reading runs in the calling process: for files from strangers see :mod:`ski_data.video.guarded`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import logging
-import os
-import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -23,67 +17,32 @@ import av
 import cv2
 import numpy as np
 
-from ski_data.errors import InputError, MissingFileError
+from ski_data.errors import InputError
+from ski_data.video.probe import (
+    Packets,
+    Scan,
+    VideoError,
+    VideoInfo,
+    damaged,
+    decoded,
+    opened,
+    probe,
+    regular_file,
+    scan,
+)
 from ski_data.video.sampling import test_indices
 
+__all__ = ["VideoError", "VideoInfo", "probe", "read_all", "read_frames", "scaled_size"]
+
 Backend = Literal["auto", "decord", "pyav"]
+Size = tuple[int, int]
 
-MAX_FRAMES = 1_000_000
-"""Longest video that is read; more than nine hours at 30 frames per second."""
-MAX_PIXELS = 1 << 26
-"""Largest picture that is read, in pixels."""
-COMPLETE = 0.9
-"""A file with less than this share of the frames that its header promises is refused as cut off;
-one with more is read with the number of frames that it has."""
+MAX_BYTES = 1 << 33
+"""Largest array that one call returns."""
 
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg"
-_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-"""Titles and the like are not read; PyAV 19 no longer fails at them."""
-_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-# Where decord 0.6 gave PyAV's frames for any choice of them.
-_DECORD_CONTAINERS = ("mov", "matroska", "avi")
-_DECORD_CODECS = ("h264", "hevc", "mpeg4", "mjpeg", "vp8", "vp9")
-_DECORD_PIXELS = ("yuv420p", "yuvj420p")
-_DECORD_WIDTH = 96  # it fails at some narrower ones (16, 24, 48, 72)
-
-log = logging.getLogger(__name__)
-
-
-class VideoError(InputError):
-    """A video that cannot be read: which file, why, and what to do."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a file holds.
-
-    Attributes:
-        frames: Number of frames in it, counted, not taken from its header.
-        width: Pixels, as shown (after rotation).
-        height: Pixels, as shown.
-        fps: Mean frames per second; 0 if the file does not tell.
-        codec: FFmpeg's name, such as ``h264``.
-        rotation: Degrees counterclockwise by which stored frames are turned to be shown.
-        backend: The reader that ``auto`` takes.
-    """
-
-    frames: int
-    width: int
-    height: int
-    fps: float
-    codec: str
-    rotation: int
-    backend: Literal["decord", "pyav"]
-
-
-def probe(path: Path | str) -> VideoInfo:
-    """Look through a file; remembered until the file changes.
-
-    Raises:
-        MissingFileError: There is no such file.
-        VideoError: A folder, pipe or empty file; not a video; cut off or damaged; too large.
-    """
-    return _probe(*_regular_file(path))
+_JUMP = 512  # packets to be dropped that are worth finding another place in the file
+_REORDERED = 16  # frames by which decoding and showing may differ
+_SKIPPABLE = ("h264", "mpeg4")  # decoders that know which frames no other is predicted from
 
 
 def read_frames(
@@ -91,7 +50,7 @@ def read_frames(
     indices: Sequence[int] | np.ndarray,
     *,
     short_side: int | None = None,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     backend: Backend = "auto",
 ) -> np.ndarray:
     """Chosen frames of a file in the order asked for; each is decoded once.
@@ -101,7 +60,9 @@ def read_frames(
         indices: Frame numbers from 0; any order, repeats allowed.
         short_side: Scale so that the shorter side has this many pixels.
         size: Or scale to exactly (height, width). Shrinking averages areas, enlarging is bilinear.
-        backend: ``auto`` takes what :func:`probe` chose.
+        backend: ``auto`` is PyAV: it reads all files and decodes only what the chosen frames need.
+            ``decord`` takes only files where it is exact (:attr:`VideoInfo.decord`); its frames
+            are the same, and it may be faster where all frames of small pictures are wanted.
 
     Returns:
         uint8 (T, H, W, 3) RGB, turned as the file's rotation says.
@@ -111,23 +72,20 @@ def read_frames(
         VideoError: See :func:`probe`; or a frame cannot be decoded.
         InputError: Frame numbers beyond the video, or sizes that make no sense.
     """
-    key = _regular_file(path)
-    info = _probe(*key)
-    wanted = _check_indices(indices, info, path)
-    target = _target(info, short_side, size)
+    key = regular_file(path)
+    found = scan(*key)
+    wanted = _check_indices(indices, found.info, path)
+    target = _target(found.info, short_side, size)
     unique, inverse = np.unique(wanted, return_inverse=True)
-    chosen = info.backend if backend == "auto" else backend
-    frames = None
-    if chosen == "decord":
-        frames = _read_decord(key[0], unique, info)
-        if frames is None and backend == "decord":
-            raise VideoError(f"{path}: decord counts its frames otherwise; use backend 'pyav'")
-        if frames is not None and target is not None:
+    _check_bytes(path, len(wanted), target or (found.info.height, found.info.width))
+    if backend == "decord":
+        frames = _read_decord(key[0], unique, found.info)
+        if target is not None:
             frames = np.stack([_scale(frame, target) for frame in frames])
-    elif chosen != "pyav":
+    elif backend in ("auto", "pyav"):
+        frames = _read_pyav(key[0], unique, found, target)
+    else:
         raise InputError(f"unknown video backend {backend!r}; known: auto, decord, pyav")
-    if frames is None:
-        frames = _read_pyav(key[0], unique, info, target)
     return frames if len(unique) == len(wanted) and (unique == wanted).all() else frames[inverse]
 
 
@@ -136,7 +94,7 @@ def read_all(
     max_frames: int | None = None,
     *,
     short_side: int | None = None,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
 ) -> np.ndarray:
     """Every frame of a file, or ``max_frames`` spread evenly if it has more.
 
@@ -151,186 +109,12 @@ def read_all(
     return read_frames(path, indices, short_side=short_side, size=size, backend="pyav")
 
 
-def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+def scaled_size(height: int, width: int, short_side: int) -> Size:
     """(height, width) with the shorter side ``short_side`` and the other in proportion, rounded."""
     short = min(height, width)
     if short_side < 1:
         raise InputError(f"a short side must have at least 1 pixel, not {short_side}")
     return tuple((2 * side * short_side + short) // (2 * short) for side in (height, width))  # type: ignore[return-value]
-
-
-def _regular_file(path: Path | str) -> tuple[str, int, int]:
-    try:
-        state = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise MissingFileError(f"{path}: no such video file") from None
-    except (OSError, ValueError) as error:
-        raise VideoError(f"{path}: cannot be looked at ({error})") from None
-    if stat.S_ISDIR(state.st_mode):
-        raise VideoError(f"{path}: a folder, not a video file; name a file in it")
-    if not stat.S_ISREG(state.st_mode):
-        raise VideoError(f"{path}: a pipe or device, not a file; save the video as a file first")
-    if state.st_size == 0:
-        raise VideoError(f"{path}: the file is empty (0 bytes); get it again")
-    return os.path.abspath(path), state.st_size, state.st_mtime_ns
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    try:
-        container = av.open(path, container_options=_OPTIONS, **_METADATA)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, PermissionError):
-            raise VideoError(f"{path}: may not be read; change its permissions") from None
-        raise VideoError(
-            f"{path}: not a readable video, or cut off before its index; get it again or convert "
-            f"it to mp4 ({_reason(error)})"
-        ) from None
-    with container:
-        if not container.streams.video:
-            raise VideoError(f"{path}: holds no video stream; name a file with pictures")
-        stream = container.streams.video[0]
-        context = stream.codec_context
-        if context is None:
-            raise VideoError(f"{path}: its video codec is not supported; convert it to H.264")
-        if not 0 < context.width * context.height <= MAX_PIXELS:
-            raise VideoError(
-                f"{path}: pictures of {context.width}x{context.height}; at least one and at most "
-                f"{MAX_PIXELS} pixels can be read; convert it"
-            )
-        context.thread_count = 1
-        yield container, stream
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
-
-
-@lru_cache(maxsize=8192)
-def _probe(path: str, size: int, changed: int) -> VideoInfo:
-    del size, changed  # parts of the key only
-    packets = shown = 0
-    end = 0.0
-    first: av.VideoFrame | None = None
-    cut = leading = False
-    key_time: int | None = None
-    with _opened(path) as (container, stream):
-        for packet in _packets(container, path):
-            if packet.pts is not None and packet.time_base:
-                end = max(end, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
-            if packet.stream_index != stream.index:
-                continue
-            if first is None:
-                first = next(iter(_try_decode(packet)), None)
-            if packet.size == 0:
-                continue
-            if cut:
-                raise VideoError(_damaged(path, packets))
-            cut = packet.is_corrupt
-            packets += not cut
-            if packet.is_keyframe:
-                key_time = packet.pts
-            if key_time is None or packet.pts is None or packet.pts < key_time:
-                leading = True
-            shown += not cut and not packet.is_discard
-            if packets > MAX_FRAMES:
-                raise VideoError(f"{path}: more than {MAX_FRAMES} frames; cut it into clips")
-        if first is None:
-            raise VideoError(f"{path}: none of its frames can be decoded; get it again")
-        kind = container.format.name
-        promised = stream.frames
-        if "matroska" in kind and container.duration and end < COMPLETE * container.duration / 1e6:
-            raise VideoError(
-                f"{path}: the header promises {container.duration / 1e6:.1f} s, the file ends "
-                f"after {end:.1f} s: it was cut off; get it again"
-            )
-        if promised > 0 and packets < COMPLETE * promised:
-            raise VideoError(
-                f"{path}: the header promises {promised} frames, the file holds {packets}: it was "
-                "cut off or its header is wrong; get it again, or rewrite it with "
-                "`ffmpeg -i FILE -c copy NEW`"
-            )
-        exact = not cut and shown == packets and promised in (0, packets)
-        turn = round(first.rotation / 90) % 4
-        width, height = first.width, first.height
-        codec = stream.codec_context.codec.canonical_name
-        layout = kind.split(",")[0]
-        # With B frames decord gives wrong ones in AVI, and wherever frames that are shown before a
-        # key frame come after it in the file (open GOP).
-        ordered = not leading and (
-            not stream.codec_context.has_b_frames or (codec == "h264" and layout != "avi")
-        )
-        suits_decord = (
-            exact
-            and turn == 0
-            and importlib.util.find_spec("decord") is not None
-            and ordered
-            and layout in _DECORD_CONTAINERS
-            and codec in _DECORD_CODECS
-            and first.format.name in _DECORD_PIXELS
-            and width >= _DECORD_WIDTH
-        )
-        return VideoInfo(
-            frames=shown if exact else _count(path),
-            width=height if turn % 2 else width,
-            height=width if turn % 2 else height,
-            fps=float(stream.average_rate or 0),
-            codec=codec,
-            rotation=90 * turn,
-            backend="decord" if suits_decord else "pyav",
-        )
-
-
-def _packets(container: av.container.InputContainer, path: str) -> Iterator[av.Packet]:
-    try:
-        yield from container.demux()
-    except av.FFmpegError as error:
-        raise VideoError(f"{path}: damaged ({_reason(error)}); get it again") from None
-
-
-def _try_decode(packet: av.Packet) -> list[av.VideoFrame]:
-    try:
-        return packet.decode()
-    except av.FFmpegError:
-        return []  # the caller asks the next packet, and says so if none can be decoded
-
-
-def _damaged(path: str, frame: int) -> str:
-    return f"{path}: damaged near frame {frame}; get it again, or re-encode it"
-
-
-def _count(path: str) -> int:
-    with _opened(path) as (container, stream):
-        frames = sum(1 for _ in _decoded(container, stream, path))
-    if frames == 0:
-        raise VideoError(f"{path}: none of its frames can be decoded; get it again")
-    return frames
-
-
-def _decoded(
-    container: av.container.InputContainer, stream: av.VideoStream, path: str
-) -> Iterator[av.VideoFrame]:
-    """Frames in order of showing; a last packet that is cut is left out, others must be whole."""
-    cut = False
-    frames = 0
-    try:
-        for packet in container.demux(stream):
-            if packet.size and cut:
-                raise VideoError(_damaged(path, frames))
-            if packet.is_corrupt:
-                cut = True
-                continue
-            try:
-                ready = packet.decode()
-            except av.error.InvalidDataError:
-                cut = True
-                continue
-            yield from ready
-            frames += len(ready)
-            if frames > MAX_FRAMES:
-                raise VideoError(f"{path}: more than {MAX_FRAMES} frames; cut it into clips")
-    except av.FFmpegError as error:
-        raise VideoError(f"{_damaged(path, frames)} ({_reason(error)})") from None
 
 
 def _check_indices(
@@ -346,9 +130,16 @@ def _check_indices(
     return wanted.astype(np.int64)
 
 
-def _target(
-    info: VideoInfo, short_side: int | None, size: tuple[int, int] | None
-) -> tuple[int, int] | None:
+def _check_bytes(path: Path | str, frames: int, size: Size) -> None:
+    total = 3 * frames * size[0] * size[1]
+    if total > MAX_BYTES:
+        raise VideoError(
+            f"{path}: {frames} frames of {size[1]}x{size[0]} are {total / 1e9:.1f} GB, more than "
+            f"{MAX_BYTES / 1e9:.1f} GB at once; choose fewer frames, or smaller ones by short_side"
+        )
+
+
+def _target(info: VideoInfo, short_side: int | None, size: Size | None) -> Size | None:
     if short_side is not None and size is not None:
         raise InputError("give short_side or size, not both")
     if size is not None and min(size) < 1:
@@ -359,64 +150,168 @@ def _target(
     return None if target == (info.height, info.width) else target
 
 
-def _scale(frame: np.ndarray, target: tuple[int, int]) -> np.ndarray:
+def _scale(frame: np.ndarray, target: Size) -> np.ndarray:
     shrinks = target[0] * target[1] < frame.shape[0] * frame.shape[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(frame, target[::-1], interpolation=how)
 
 
-def _read_decord(path: str, unique: np.ndarray, info: VideoInfo) -> np.ndarray | None:
-    """The frames, or None if decord does not see ``info.frames`` frames of that size."""
-    try:
-        import decord
-    except ImportError:
-        raise InputError("decord is not installed here; use backend 'pyav'") from None
+def _read_decord(path: str, unique: np.ndarray, info: VideoInfo) -> np.ndarray:
+    if importlib.util.find_spec("decord") is None:
+        raise InputError("decord is not installed here; use backend 'pyav'")
+    if not info.decord:
+        raise VideoError(f"{path}: decord is not exact for such a file; use backend 'pyav'")
+    import decord
+
     decord.logging.set_level(decord.logging.QUIET)
     reader = None
     try:
         reader = decord.VideoReader(path, num_threads=1)
-        if len(reader) != info.frames:
-            return None
-        frames = reader.get_batch(unique).asnumpy()
+        counted = len(reader)
+        frames = reader.get_batch(unique).asnumpy() if counted == info.frames else None
     except decord.DECORDError as error:
         reason = str(error).strip().splitlines()[0]
         raise VideoError(
-            f"{path}: decord cannot read it; get it again, or try backend 'pyav' ({reason})"
+            f"{path}: decord cannot read it; get it again, or use backend 'pyav' ({reason})"
         ) from None
     finally:
         del reader  # it reads ahead without end while it lives
-    return frames if frames.shape[1:3] == (info.height, info.width) else None
+    if frames is None or frames.shape[1:3] != (info.height, info.width):
+        raise VideoError(f"{path}: decord counts its frames otherwise; use backend 'pyav'")
+    return frames
 
 
-def _read_pyav(
-    path: str, unique: np.ndarray, info: VideoInfo, target: tuple[int, int] | None
-) -> np.ndarray:
-    height, width = target or (info.height, info.width)
+def _read_pyav(path: str, unique: np.ndarray, found: Scan, target: Size | None) -> np.ndarray:
+    height, width = target or (found.info.height, found.info.width)
     out = np.empty((len(unique), height, width, 3), np.uint8)
-    filled = decoded = 0
-    frame: av.VideoFrame | None = None
-    with _opened(path) as (container, stream):
-        for frame in _decoded(container, stream, path):
-            if decoded == unique[filled]:
-                out[filled] = _to_rgb(frame, info, target)
-                filled += 1
-                if filled == len(unique):
-                    return out
-            decoded += 1
-        if frame is None or decoded < COMPLETE * info.frames:
-            raise VideoError(
-                f"{path}: only {decoded} of its {info.frames} frames can be decoded; get it again, "
-                "or re-encode it"
-            )
-        log.warning(
-            "%s: %d of %d frames decode; the last stands for the rest", path, decoded, info.frames
-        )
-        out[filled:] = _to_rgb(frame, info, target)
+    if found.packets is not None:
+        for jumps in (True, False) if len(found.packets.pts) > _JUMP else (False,):
+            if _picked(path, unique, found, target, out, jumps=jumps):
+                return out
+    _read_in_order(path, unique, found, target, out)
     return out
 
 
-def _to_rgb(frame: av.VideoFrame, info: VideoInfo, target: tuple[int, int] | None) -> np.ndarray:
+def _read_in_order(
+    path: str, unique: np.ndarray, found: Scan, target: Size | None, out: np.ndarray
+) -> None:
+    """Decode from the start and count; goes on to the next key frame to see damage around."""
+    times = None if found.packets is None else found.packets.pts[found.packets.order]
+    filled = 0
+    used = broken = False  # since the last key frame
+    with opened(path) as (container, stream):
+        for number, frame in enumerate(decoded(container, stream, path)):
+            if frame.key_frame:
+                used = broken = False
+            if filled == len(unique) and (not used or number > unique[-1] + _REORDERED):
+                return
+            if filled < len(unique) and number == unique[filled]:
+                out[filled] = _to_rgb(frame, found.info, target)
+                filled += 1
+                used = True
+                broken = broken or (times is not None and frame.pts != times[number])
+            broken = broken or frame.is_corrupt
+            if used and broken:
+                raise VideoError(damaged(path, number))
+    if filled < len(unique):
+        raise VideoError(
+            f"{path}: frame {unique[filled]} of {found.info.frames} cannot be decoded; get the "
+            "file again, or re-encode it"
+        )
+
+
+def _picked(
+    path: str,
+    unique: np.ndarray,
+    found: Scan,
+    target: Size | None,
+    out: np.ndarray,
+    *,
+    jumps: bool,
+) -> bool:
+    """Decode no other packets than the frames need; False if a frame did not come out whole.
+
+    Packets in between are read and dropped; with ``jumps`` the file is not read where many are.
+    """
+    packets = found.packets
+    assert packets is not None
+    wanted = packets.order[unique]
+    rows = {int(packets.pts[place]): row for row, place in enumerate(wanted)}
+    runs = _runs(packets, wanted)
+    start, stop = next(runs)
+    ready: list[av.VideoFrame] = []
+    with opened(path) as (container, stream):
+        context = stream.codec_context
+        skips = context.codec.canonical_name in _SKIPPABLE
+        place, goal = -1, 0
+        lost = False  # after a jump, until the next packet
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0:
+                    continue
+                place += 1
+                if lost:
+                    place, lost = packets.place(packet.pts), False
+                if place < start:
+                    if jumps and start != goal and start - place > _JUMP:
+                        container.seek(int(packets.pts[start]), stream=stream)
+                        goal, lost = start, True
+                    continue
+                if place >= len(packets.pts) or packet.pts != packets.pts[place]:
+                    return False
+                if skips:  # frames that no other frame is predicted from
+                    context.skip_frame = "DEFAULT" if packet.pts in rows else "NONREF"
+                ready = context.decode(packet)
+                if place == stop:
+                    ready += context.decode(None)
+                    context.flush_buffers()
+                    start, stop = next(runs, (len(packets.pts), -1))
+                for frame in ready:
+                    if frame.is_corrupt:
+                        return False  # and what is predicted from it
+                    row = rows.pop(frame.pts, None)
+                    if row is not None:
+                        out[row] = _to_rgb(frame, found.info, target)
+                if not rows:
+                    return True
+        except av.FFmpegError:
+            return False  # decoding from the start decides, and says what is wrong
+    return False
+
+
+def _runs(packets: Packets, wanted: np.ndarray) -> Iterator[tuple[int, int]]:
+    """First and last packet of each stretch that must be decoded for the wanted ones, rising.
+
+    A frame needs all packets from the last key frame that is shown not later than it. (What comes
+    before a key frame in showing and after it in the file may need the key frame before.)
+    """
+    before = np.searchsorted(packets.keys, wanted, side="right") - 1
+    shown = np.searchsorted(packets.pts[packets.keys], packets.pts[wanted], side="right") - 1
+    starts = packets.keys[np.maximum(np.minimum(before, shown), 0)]
+    first = np.lexsort((wanted, starts))
+    begin, end = -1, -1
+    for start, stop in zip(starts[first].tolist(), wanted[first].tolist(), strict=True):
+        if start > end:
+            if begin >= 0:
+                yield begin, end
+            begin = start
+        end = max(end, stop)
+    yield begin, end
+
+
+@lru_cache(maxsize=1)
+def _one_thread() -> dict[str, int]:
+    """Older PyAV converts colours in one thread and has no such option."""
+    try:
+        av.VideoFrame(2, 2, "rgb24").reformat(threads=1)
+    except TypeError:
+        return {}
+    return {"threads": 1}
+
+
+def _to_rgb(frame: av.VideoFrame, info: VideoInfo, target: Size | None) -> np.ndarray:
     turns = info.rotation // 90
     width, height = (info.height, info.width) if turns % 2 else (info.width, info.height)
-    rgb = np.rot90(frame.to_ndarray(format="rgb24", width=width, height=height), turns)
+    rgb = frame.to_ndarray(format="rgb24", width=width, height=height, **_one_thread())
+    rgb = np.rot90(rgb, turns)
     return rgb if target is None else _scale(np.ascontiguousarray(rgb), target)
