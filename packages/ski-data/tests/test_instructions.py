@@ -78,6 +78,9 @@ def test_a_wrong_file_is_refused(tmp_path):
     path.write_text('[{"id": ')
     with pytest.raises(InstructionError, match="not JSON"):
         read_instructions(path)
+    path.write_text(f"[{'1' * 5000}]")
+    with pytest.raises(InstructionError, match="not JSON"):
+        read_instructions(path)
     path.write_text("[" * 100_000)
     with pytest.raises(InstructionError, match="not JSON"):
         read_instructions(path)
@@ -151,3 +154,34 @@ def test_check_lists_what_spoils_a_training(tmp_path, capsys):
         "1 x the same pair twice: 2 = 1",
         "1 x a placeholder",
     ]
+
+
+SIGNS = "ab <video>\n\x00\u2028"
+KEYS = ("id", "video", "pose", "conversations", "from", "value", "video_id", "q", "a", "Q", "A")
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(SIGNS, max_size=9) | st.sampled_from(["human", "gpt"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(JSON, max_size=3))
+def test_any_json_gives_pairs_or_an_error_with_file_and_item(tmp_path_factory, items):
+    path = tmp_path_factory.mktemp("pairs") / "a.json"
+    try:
+        pairs, text = read(path, items), ""
+    except InstructionError as error:
+        pairs, text = [], str(error)
+    assert pairs or text.startswith((f"{path}, item ", f"{path}: no pairs"))
+    assert all(pair.question.strip() and pair.answer.strip() for pair in pairs)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 980])
+def test_a_value_nested_deeply_is_refused_in_few_words(tmp_path, depth):
+    path = tmp_path / "a.json"
+    path.write_text(f'[{{"video_id": {"[" * depth}{"]" * depth}, "q": "x", "a": "y"}}]')
+    with pytest.raises(InstructionError, match=r"a\.json") as caught:
+        read_instructions(path)
+    assert len(str(caught.value)) < 300

@@ -186,6 +186,15 @@ def test_any_json_gives_rows_or_an_error_with_its_line(tmp_path_factory, rows):
     assert "\n" not in text
 
 
+def test_a_value_nested_deeply_is_refused_in_few_words(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for depth in (100, 900, 980, 10_000):
+        path.write_text(f'{{"video": {"[" * depth}{"]" * depth}}}\n')
+        with pytest.raises(ManifestError, match=r"a\.jsonl, line 1: ") as caught:
+            read_manifest(path)
+        assert len(str(caught.value)) < 400
+
+
 @given(st.binary(max_size=80), st.integers(0, 2000), st.integers(0, 255), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_any_bytes_give_rows_or_a_typed_error(tmp_path_factory, data, at, value, cut):

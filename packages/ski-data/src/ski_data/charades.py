@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr
 
 from ski_data.classes import ClassSet, write_classes
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
@@ -294,14 +295,14 @@ def _parts(text: str) -> tuple[str, ...]:
 def _segment(text: str, where: str, classes: ClassSet) -> Segment:
     fields = text.split()
     if len(fields) != 3:
-        raise CharadesError(f"{where}: action {text!r} is not 'class start end'")
+        raise CharadesError(f"{where}: action {repr(text)} is not 'class start end'")
     try:
         label = classes.label(fields[0])
     except InputError as error:
         raise CharadesError(f"{where}: {error}") from error
     start, end = (_number(field, where, "time of an action") for field in fields[1:])
     if end < start:
-        raise CharadesError(f"{where}: action {text!r} ends before it starts")
+        raise CharadesError(f"{where}: action {repr(text)} ends before it starts")
     return Segment(label, start, end)
 
 
@@ -311,7 +312,7 @@ def _number(text: str, where: str, what: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise CharadesError(f"{where}: {what} is {text!r}, not a number of seconds from 0")
+        raise CharadesError(f"{where}: {what} is {repr(text)}, not a number of seconds from 0")
     return value
 
 
@@ -319,11 +320,11 @@ def _grade(text: str, where: str, what: str) -> int | None:
     if not text:
         return None
     if text not in "1234567" or len(text) != 1:
-        raise CharadesError(f"{where}: {what} is {text!r}, not 1 to 7 or empty")
+        raise CharadesError(f"{where}: {what} is {repr(text)}, not 1 to 7 or empty")
     return int(text)
 
 
 def _yes(text: str, where: str) -> bool:
     if text not in ("Yes", "No"):
-        raise CharadesError(f"{where}: verified is {text!r}, not Yes or No")
+        raise CharadesError(f"{where}: verified is {repr(text)}, not Yes or No")
     return text == "Yes"

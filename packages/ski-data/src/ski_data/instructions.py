@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from json import JSONDecodeError, dumps, loads
+from json import dumps, loads
 from pathlib import Path
+from reprlib import repr
 from statistics import median
 from typing import Any
 
@@ -189,7 +190,7 @@ def _items(path: Path) -> Iterator[tuple[str, Any]]:
 def _parse(text: str, where: str) -> Any:
     try:
         return loads(text)
-    except (JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InstructionError(f"{where}: not JSON ({error})") from error
 
 
@@ -268,5 +269,5 @@ def _clip(name: str) -> str:
 def _string(item: dict[str, Any], key: str, where: str) -> str:
     value = item.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise InstructionError(f"{where}: {key} must be text, found {value!r:.60}")
+        raise InstructionError(f"{where}: {key} must be text, found {repr(value)}")
     return value.strip()

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from reprlib import repr
 from typing import Any
 
 import pyarrow as pa
@@ -239,11 +240,13 @@ def _record(row: dict[str, Any], where: str, classes: ClassSet | None, base: Pat
         wanted = (int,) if key in _NUMBERS else (int, str) if key == "label" else (str,)
         if not isinstance(value, wanted) or isinstance(value, bool) or value == "":
             kind = " or ".join("a whole number" if w is int else "text" for w in wanted)
-            raise ManifestError(f"{where}: {key} must be {kind}, not {value!r}")
+            raise ManifestError(f"{where}: {key} must be {kind}, not {repr(value)}")
         if isinstance(value, int) and value >= 1 << 63:
             raise ManifestError(f"{where}: {key} {value} is out of range; it is far too large")
         if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
-            raise ManifestError(f"{where}: {key} {value!r} holds a character that no text may have")
+            raise ManifestError(
+                f"{where}: {key} {repr(value)} holds a character that no text may have"
+            )
     if "video" not in row and "skeleton" not in row:
         raise ManifestError(f"{where}: a row needs a video or a skeleton column")
     if "label" in row:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from reprlib import repr
 from typing import Any, Protocol
 
 import numpy as np
@@ -125,7 +126,7 @@ def _video(row: Any, where: str, classes: ClassSet) -> TimedLabels:
         raise TimedLabelError(f"{where}: an object with name, length and actions expected")
     name, actions = row["name"], row["actions"]
     if not isinstance(name, str) or not name.strip():
-        raise TimedLabelError(f"{where}: name must be text, not {name!r:.60}")
+        raise TimedLabelError(f"{where}: name must be text, not {repr(name)}")
     if not isinstance(actions, list):
         raise TimedLabelError(f"{where}: actions must be a list")
     segments = tuple(_segment(action, where, classes) for action in actions)
@@ -138,7 +139,7 @@ def _segment(action: Any, where: str, classes: ClassSet) -> Segment:
     label = action["label"]
     if type(label) is not int or not 0 <= label < len(classes):
         raise TimedLabelError(
-            f"{where}: label {label!r:.60} is out of range; allowed: 0..{len(classes) - 1}"
+            f"{where}: label {repr(label)} is out of range; allowed: 0..{len(classes) - 1}"
         )
     start, end = (_seconds(action[key], where, key) for key in ("start", "end"))
     if end < start:
@@ -148,5 +149,5 @@ def _segment(action: Any, where: str, classes: ClassSet) -> Segment:
 
 def _seconds(value: Any, where: str, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise TimedLabelError(f"{where}: {what} is {value!r:.60}, not a number of seconds from 0")
+        raise TimedLabelError(f"{where}: {what} is {repr(value)}, not a number of seconds from 0")
     return float(value)
