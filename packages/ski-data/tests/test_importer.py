@@ -95,7 +95,7 @@ def test_every_bad_row_is_explained(tmp_path, rng):
         ({"offsets": np.array([0.0, 12.0])}, "whole numbers"),
         ({"label": np.array([0, 1, 2])}, r"2 clips, not \(3,\)"),
         ({"label": np.array([0.5, 1])}, "whole numbers"),
-        ({"joints": np.ones((12, 22, 3))}, "row 1: 22 joints, layout kinect25 has 25"),
+        ({"joints": np.ones((12, 22, 3))}, "row 1, row 2: 22 joints, layout kinect25 has 25"),
         ({"joints": np.ones((12, 25, 2))}, "row 1: .*lifted to 3D"),
         ({"joints": np.full((12, 25, 3), "x")}, "row 1: .*numbers expected"),
     ],
@@ -327,6 +327,25 @@ def test_skip_bad_writes_the_good_and_lists_the_bad(tmp_path, rng):
         assert row["problem"] == told.problem
     with pytest.raises(ExistingOutputError, match=r"rejected\.jsonl"):
         import_skeletons(source, str(tmp_path / "out"), skip_bad=True)
+
+
+def test_rows_with_the_same_problem_are_told_together(tmp_path, rng):
+    for i in range(30):
+        np.save(tmp_path / f"{i:02d}.npy", people(rng, 3) * (100 if i else 1))
+    with pytest.raises(RejectedRowsError) as caught:
+        import_skeletons(str(tmp_path), str(tmp_path / "out"))
+    assert len(caught.value.rejected) == 29
+    for i in range(1, 30):
+        np.save(tmp_path / f"{i:02d}.npy", people(rng, 3)[:, : i % 2 + 20])
+    with pytest.raises(RejectedRowsError) as caught:
+        import_skeletons(str(tmp_path), str(tmp_path / "out"))
+    first, *lines, hint = str(caught.value).split("\n  ")
+    assert "29 of 30 rows cannot be imported, nothing was written" in first
+    assert [line.split(": ")[0].split(" more")[0] for line in lines] == [
+        "row 2 (01.npy), row 4 (03.npy), row 6 (05.npy), row 8 (07.npy), row 10 (09.npy) and 10",
+        "row 3 (02.npy), row 5 (04.npy), row 7 (06.npy), row 9 (08.npy), row 11 (10.npy) and 9",
+    ]
+    assert "stay out with files" in hint
 
 
 def test_nothing_good_writes_nothing(tmp_path, rng):

@@ -38,7 +38,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 20
+_SHOWN, _ALIKE = 20, 5
 
 
 class RejectedRowsError(InputError):
@@ -218,16 +218,23 @@ def _record(row: Row, source: str) -> Record:
 
 
 def _rejection(path: Path, rejected: Sequence[Rejected], total: int) -> RejectedRowsError:
-    lines = [f"{entry.where}: {entry.problem}" for entry in rejected[:_SHOWN]]
-    if path.is_dir():
-        lines.append("(files that are no clips stay out with files: '**/*.ENDING' in the mapping)")
-    if len(rejected) == 1 and not path.is_dir():
-        return RejectedRowsError(f"{path}, {lines[0]}; nothing was written", rejected)
-    if len(rejected) > _SHOWN:
+    """The error that tells rows with the same problem together, up to some problems."""
+    alike: dict[str, list[str]] = {}
+    for entry in rejected:
+        alike.setdefault(entry.problem, []).append(entry.where)
+    lines = []
+    for problem, places in list(alike.items())[:_SHOWN]:
+        more = f" and {len(places) - _ALIKE} more" if len(places) > _ALIKE else ""
+        lines.append(f"{', '.join(places[:_ALIKE])}{more}: {problem}")
+    if len(alike) > _SHOWN:
         lines.append(
-            f"and {len(rejected) - _SHOWN} more; --skip_bad writes the other rows and lists all of "
-            "these in a file"
+            f"and {len(alike) - _SHOWN} more problems; --skip_bad writes the other rows and lists "
+            "each of these in a file"
         )
+    if path.is_dir() and len(rejected) < total:
+        lines.append("files that are no clips stay out with files: '**/*.ENDING' in the mapping")
+    if len(rejected) == len(lines) == 1:
+        return RejectedRowsError(f"{path}, {lines[0]}; nothing was written", rejected)
     first = f"{path}: {len(rejected)} of {total} rows cannot be imported, nothing was written"
     return RejectedRowsError("\n  ".join([first, *lines]), rejected)
 

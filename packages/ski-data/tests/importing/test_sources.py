@@ -56,7 +56,13 @@ def test_manifests_of_every_kind(tmp_path, ending):
 
 @pytest.mark.parametrize(
     "line",
-    ["v/a.mp4,a.npy,2", "v/a.mp4 a.npy 2", "a.npy,2", "S001C002P003R001A004_rgb.avi,b.npy,1"],
+    [
+        "v/a.mp4\ta.npy\t2",
+        "v/a.mp4,a.npy,2",
+        "v/a.mp4 a.npy 2",
+        "a.npy,2",
+        "S001C002P003R001A004_rgb.avi,b.npy,1",
+    ],
 )
 def test_official_columns_are_named_as_manifests_name_them(tmp_path, line):
     (tmp_path / "list.csv").write_text(line + "\n")
@@ -165,6 +171,13 @@ def test_manifests_that_cannot_be_used(tmp_path, name, text, settings, words):
     with pytest.raises(InputError, match=words) as caught:
         listed(tmp_path / name, **settings)
     assert name in str(caught.value)
+
+
+def test_semicolons_part_columns_too(tmp_path):
+    (tmp_path / "a.csv").write_text("skeleton;label;subject\na, b.npy;go;\nc.npy;stay;2\n")
+    rows = listed(tmp_path / "a.csv").rows
+    assert [(row.name, row.class_name) for row in rows] == [("a, b", "go"), ("c", "stay")]
+    assert [row.fields["subject"] for row in rows] == [-1, 2]
 
 
 @pytest.mark.parametrize(

@@ -286,12 +286,16 @@ def _used_columns(mapping: ImportMapping) -> set[str]:
 def _csv(path: Path, mapping: ImportMapping) -> Iterator[tuple[int, dict[str, Any] | str]]:
     header: list[str] | None = None
     wanted = re.findall(r"{(\w+)", mapping.file)
-    first = True
+    first, mark = True, None
     for line, text in enumerate(read_text(path, "manifest").split("\n"), 1):
         if not text.strip():
             continue
+        if first:
+            mark = next((mark for mark in "\t;," if mark in text), None)
         try:
-            cells = next(csv.reader([text], strict=True)) if "," in text else text.split()
+            cells = text.split()
+            if mark is not None:
+                cells = next(csv.reader([text], delimiter=mark, strict=True))
         except csv.Error as error:
             yield line, f"{error}; check the quotes"
             continue
