@@ -1,13 +1,24 @@
+import errno
 import json
 import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ski_data.cli import main
-from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
 from ski_data.manifest import Record
+from ski_data.processes import locked
+from ski_data.video import cache_run
 from ski_data.video.cache import FRAMES, INDEX, META, VideoStore, VideoStoreError, write_video_store
+from ski_data.video.clips import read_clip
 from ski_data.video.decode import VideoError, read_all
 
 
@@ -92,6 +103,204 @@ def test_a_bad_video_leaves_nothing_behind(workers, records, tmp_path):
             tmp_path / "s", [Record("a", video=tmp_path / "gone.mp4")], progress=False
         )
     assert [path.name for path in tmp_path.iterdir()] == ["bad.mp4"]
+
+
+def bad_clips(tmp_path):
+    (tmp_path / "bad.mp4").write_text("no video")
+    return [Record(name, video=tmp_path / f"{name}.mp4", label=1) for name in ("bad", "gone")]
+
+
+def test_all_bad_videos_are_listed_at_once(records, tmp_path):
+    clips = [*bad_clips(tmp_path), *records]
+    with pytest.raises(VideoError, match=r"bad\.mp4.*gone\.mp4.*skip_bad"):
+        write_video_store(tmp_path / "s", clips, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.mp4"]
+
+
+def test_bad_videos_are_left_out_on_demand(store, records, tmp_path):
+    clips = [*bad_clips(tmp_path), *records]
+    options = {"short_side": 32, "max_frames": 24, "progress": False}
+    made = write_video_store(tmp_path / "s", clips, skip_bad=True, **options)
+    assert made.sha256 == store.sha256
+    rejected = tmp_path / "s.rejected.jsonl"
+    rows = [json.loads(line) for line in rejected.read_text().splitlines()]
+    assert [row["name"] for row in rows] == ["bad", "gone"]
+    assert "no such video" in rows[1]["reason"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.mp4", "s", "s.rejected.jsonl"]
+    rejected.rename(tmp_path / "t.rejected.jsonl")
+    with pytest.raises(ExistingOutputError, match="rejected"):
+        write_video_store(tmp_path / "t", clips, skip_bad=True, **options)
+    with pytest.raises(InputError, match="no clip can be used"):
+        write_video_store(tmp_path / "u", clips[:2], skip_bad=True, **options)
+    assert not list(tmp_path.glob("*u*"))
+
+
+def fail_at(monkeypatch, name, error):
+    """Let the decoding of one clip fail, after the look at it went well."""
+
+    def read(clip, planned):
+        if clip.name == name:
+            raise error
+        return read_clip(clip, planned)
+
+    monkeypatch.setattr(cache_run, "read_clip", read)
+
+
+OPTIONS = {"short_side": 32, "max_frames": 24, "progress": False}
+
+
+def test_videos_that_turn_out_bad_when_decoded(store, records, tmp_path, monkeypatch):
+    fail_at(monkeypatch, "tall", VideoError("tall.mp4: damaged near frame 7"))
+    with pytest.raises(VideoError, match=r"tall\.mp4: damaged.*are kept for the next run"):
+        write_video_store(tmp_path / "s", records, **OPTIONS)
+    assert not (tmp_path / "s").exists()
+    made = write_video_store(tmp_path / "s", records, skip_bad=True, **OPTIONS)
+    assert made.names == ["wide", "long"]
+    made.verify()
+    np.testing.assert_array_equal(made.clip("long"), store.clip("long"))
+    assert made.index["offset"].tolist() == [0, 12 * 32 * 48 * 3]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s", "s.rejected.jsonl"]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on(store, records, tmp_path, monkeypatch):
+    done = []
+
+    def full(clip, planned):
+        done.append(clip.name)
+        if len(done) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return read_clip(clip, planned)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_run, "read_clip", full)
+        with pytest.raises(SkiDataError, match=r"No space left on device.*goes on") as told:
+            write_video_store(tmp_path / "s", records, **OPTIONS)
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "s").exists()
+    patched = []
+    monkeypatch.setattr(
+        cache_run, "read_clip", lambda *each: patched.append(each[0].name) or read_clip(*each)
+    )
+    write_video_store(tmp_path / "s", records, **OPTIONS)
+    assert patched == ["tall", "long"]
+    assert contents(tmp_path / "s") == contents(store.folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
+@pytest.mark.parametrize("room", [1000, 60_000])
+def test_no_room_for_the_frames(records, tmp_path, room):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(SkiDataError, match="cannot be written"):
+            write_video_store(tmp_path / "s", records, **OPTIONS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_space_is_said_before_decoding(records, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(cache_run.shutil, "disk_usage", lambda _: usage(10, 10, 0))
+    with pytest.raises(SkiDataError, match="free space"):
+        write_video_store(tmp_path / "s", records, **OPTIONS)
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ski_data.manifest import Record
+from ski_data.video.cache import write_video_store
+left = [int(sys.argv[1])]
+def audit(frame, event, argument):
+    if frame.f_code.co_filename.endswith(("cache.py", "cache_run.py")):
+        left[0] -= 1
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return audit
+labels = {"wide": 2, "tall": None, "long": 0}
+records = [Record(Path(p).stem, video=Path(p), label=labels[Path(p).stem]) for p in sys.argv[3:]]
+sys.settrace(audit)
+write_video_store(sys.argv[2], records, short_side=32, max_frames=24, progress=False)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_killed_run_goes_on(store, records, tmp_path, monkeypatch, rng):
+    redone = []
+    monkeypatch.setattr(
+        cache_run, "read_clip", lambda *each: redone.append(each[0].name) or read_clip(*each)
+    )
+    videos = [str(record.video) for record in records]
+    kept = 0
+    for events in (*rng.integers(150, 500, 3), 560):
+        out = tmp_path / f"store{events}"
+        command = [sys.executable, "-c", KILLED, str(events), str(out), *videos]
+        if subprocess.run(command, capture_output=True).returncode != -signal.SIGKILL:
+            assert contents(out) == contents(store.folder)
+            continue
+        journal = tmp_path / f".{out.name}.partial" / "journal.jsonl"
+        whole = journal.read_bytes().count(b"\n") if journal.exists() else 0
+        if not out.exists():
+            redone.clear()
+            write_video_store(out, records, **OPTIONS)
+            assert len(redone) == 3 - whole
+            kept += whole
+        assert contents(out) == contents(store.folder)
+        shutil.rmtree(journal.parent, ignore_errors=True)
+    assert kept
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(journal=st.integers(0, 400), frames=st.integers(0, 250_000), plan=st.integers(0, 600))
+def test_any_cut_of_the_unfinished_files_is_mended(store, records, tmp_path, journal, frames, plan):
+    """What a power failure may leave: each file shorter than it was."""
+    shutil.rmtree(tmp_path / "s", ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache_run.Run, "_put_together", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_video_store(tmp_path / "s", records, **OPTIONS)
+    for part, size in (("journal.jsonl", journal), ("frames.bin", frames), ("plan.json", plan)):
+        path = tmp_path / ".s.partial" / part
+        path.write_bytes(path.read_bytes()[:size])
+    write_video_store(tmp_path / "s", records, **OPTIONS)
+    assert contents(tmp_path / "s") == contents(store.folder)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_other_settings_start_again(store, records, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache_run.Run, "_put_together", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_video_store(tmp_path / "s", records, short_side=16, progress=False)
+    write_video_store(tmp_path / "s", records, **OPTIONS)
+    assert contents(tmp_path / "s") == contents(store.folder)
+
+
+def test_two_writers_of_one_store(records, tmp_path):
+    (tmp_path / ".s.partial").mkdir()
+    with (
+        locked(tmp_path / ".s.partial" / "lock"),
+        pytest.raises(SkiDataError, match="another process"),
+    ):
+        write_video_store(tmp_path / "s", records, **OPTIONS)
+    write_video_store(tmp_path / "s", records, **OPTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 def test_bad_requests(records, tmp_path):

@@ -18,6 +18,8 @@ from ski_data.video.people import ImageJoints
 
 CELLS = 4
 """A head is replaced by CELLS x CELLS mean colours, smoothly joined."""
+LEAST_CELL = 4
+"""But a cell has at least this many pixels to a side."""
 HOLD = 15
 """Frames without any sighting that are bridged; frames farther from one are replaced wholly."""
 _UNSURE = 1.5
@@ -111,7 +113,7 @@ def blur_heads(frames: np.ndarray, heads: Heads) -> np.ndarray:
     height, width = frames.shape[1:3]
     for t, picture in enumerate(frames):
         if heads.nowhere[t]:
-            _cover(picture)
+            _cover(picture, max(height, width) / CELLS)
             continue
         for (x, y), radius in zip(heads.centres[:, t], heads.radii[:, t], strict=True):
             if radius <= 0:
@@ -120,18 +122,15 @@ def blur_heads(frames: np.ndarray, heads: Heads) -> np.ndarray:
             x0, x1 = (int(np.clip(edge, 0, width)) for edge in (x - reach, np.ceil(x + reach)))
             y0, y1 = (int(np.clip(edge, 0, height)) for edge in (y - reach, np.ceil(y + reach)))
             if x0 < x1 and y0 < y1:
-                _cover(picture[y0:y1, x0:x1])
+                _cover(picture[y0:y1, x0:x1], max(2 * reach / CELLS, LEAST_CELL))
     return frames
 
 
-def _cover(region: np.ndarray) -> None:
-    """Replace a region (H, W, 3) by its mean colours in a few cells."""
+def _cover(region: np.ndarray, cell: float) -> None:
+    """Replace a region (H, W, 3) by the mean colours of cells of about ``cell`` pixels."""
     height, width = region.shape[:2]
-    cells = cv2.resize(
-        np.ascontiguousarray(region),
-        (min(CELLS, max(width // 4, 1)), min(CELLS, max(height // 4, 1))),
-        interpolation=cv2.INTER_AREA,
-    )
+    size = (max(1, int(width / cell)), max(1, int(height / cell)))
+    cells = cv2.resize(np.ascontiguousarray(region), size, interpolation=cv2.INTER_AREA)
     region[:] = cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR)
 
 

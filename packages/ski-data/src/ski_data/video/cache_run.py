@@ -77,9 +77,12 @@ class Run:
         self.done: dict[int, dict[str, Any]] = {}
         self.failed: dict[int, _Failure] = {}
         self.journal: IO[bytes] | None = None
+        self.pool: ProcessPoolExecutor | None = None
 
     def close(self) -> None:
-        """Close the journal; what a full disk does not take is done again by the next run."""
+        """End processes and journal; what a full disk does not take is done by the next run."""
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
         if self.journal is not None:
             try:
                 self.journal.close()
@@ -193,12 +196,37 @@ class Run:
             self.journal.flush()
             self.done[i] = row
 
+    def _map(
+        self, function: Callable[[Any], Any], jobs: Mapping[int, Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """(clip, result) of each job as it gets ready."""
+        if self.workers == 1 or len(jobs) <= 1:
+            yield from ((i, function(job)) for i, job in jobs.items())
+            return
+        if self.pool is None:
+            spawn = multiprocessing.get_context("spawn")  # a fork copies locks of other threads
+            self.pool = ProcessPoolExecutor(self.workers, spawn, _start_worker)
+        futures = {self.pool.submit(function, job): i for i, job in jobs.items()}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            left = [
+                self.records[i].name
+                for future, i in futures.items()
+                if not future.done() or future.cancelled() or future.exception() is not None
+            ]
+            raise VideoError(
+                f"a decoding process died at one of: {', '.join(left[: 2 * self.workers])}. Run "
+                "with workers 1 to see which, or give the machine more memory"
+            ) from None
+
     def _each(
         self, title: str, function: Callable[[Any], Any], jobs: Mapping[int, Any]
     ) -> Iterator[tuple[int, Any]]:
         """Results as they get ready; failures are noted instead."""
         with _shown(title if self.progress else None, len(jobs)) as update:
-            for number, (i, result) in enumerate(_map(function, jobs, self.workers), 1):
+            for number, (i, result) in enumerate(self._map(function, jobs), 1):
                 if isinstance(result, _Failure):
                     self.failed[i] = result
                 else:
@@ -324,28 +352,6 @@ def _shown(title: str | None, total: int) -> Iterator[Callable[[int, str], None]
         return
     with Progress(title, total) as progress:
         yield progress.update
-
-
-def _map(
-    function: Callable[[Any], Any], jobs: Mapping[int, Any], workers: int
-) -> Iterator[tuple[int, Any]]:
-    """(key, result) of each job as it gets ready."""
-    if workers == 1 or len(jobs) <= 1:
-        yield from ((i, function(job)) for i, job in jobs.items())
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of other threads
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker) as pool:
-        futures = {pool.submit(function, job): i for i, job in jobs.items()}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool:
-            raise VideoError(
-                "a decoding process died; run with workers 1 to see at which file, or give the "
-                "machine more memory"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
