@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import types
 from dataclasses import dataclass
 
 import pytest
@@ -106,3 +108,15 @@ def test_program_with_one_thing_to_do(capsys):
     assert command.run_one(go, ["a", "--out", "b"], prog="walk") == 0
     assert command.run_one(go, ["a", "--out", "nowhere"], prog="walk") == 2
     assert "nowhere: no such place" in capsys.readouterr().err
+
+
+def test_commands_by_place_are_imported_when_they_run(monkeypatch, capsys):
+    module = types.ModuleType("walks")
+    module.go = go
+    monkeypatch.setitem(sys.modules, "walks", module)
+    commands = {"go": "walks:go", "absent": "ski_data.no_such_module:run"}
+    code = command.run(
+        commands, ["go", "a", "--out", "b"], prog="walk", version="1.2", description="Walks."
+    )
+    assert code == 0
+    assert capsys.readouterr().out == "['a'] b 3 False\n"

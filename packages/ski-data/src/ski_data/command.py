@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 import os
@@ -20,6 +21,18 @@ from jsonargparse import (
 )
 
 Command = Callable[..., object]
+
+
+def load(command: Command | str) -> Command:
+    """A command, imported if it is given as ``module:function``.
+
+    So a program with many commands starts as fast as the one that runs, and its worker processes
+    do not load what the others need.
+    """
+    if not isinstance(command, str):
+        return command
+    module, _, name = command.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 class Parser(ArgumentParser):
@@ -48,7 +61,7 @@ def _file_of(error: UnicodeDecodeError, args: Sequence[str]) -> str:
 
 
 def run(
-    commands: Mapping[str, Command],
+    commands: Mapping[str, Command | str],
     argv: Sequence[str] | None = None,
     *,
     prog: str,
@@ -60,7 +73,8 @@ def run(
     Options and help come from the functions' signatures and docstrings: a parameter without a
     default is a positional argument (a list takes one or more values), one behind ``*`` is an
     option, a bool is a switch ``--name`` / ``--no-name``. Every command takes ``--config FILE``
-    and ``--print_config``. Standard output is for results, standard error for the log. Exit codes:
+    and ``--print_config``. Commands given as ``module:function`` are imported when they are asked
+    for. Standard output is for results, standard error for the log. Exit codes:
     0 done, 1 failed (a command may return 1 for findings), 2 wrong usage or input, or a file that
     cannot be read or written (one line, no traceback).
     """
@@ -70,10 +84,12 @@ def run(
         return 0
 
     def work() -> object:
-        parser = build_parser(commands, prog=prog, description=description)
+        asked = [args[0]] if args and args[0] in commands else list(commands)
+        found = {name: load(commands[name]) for name in asked}
+        parser = build_parser(found, prog=prog, description=description)
         parsed = parser.parse_args(args)
         values = parser.instantiate(parsed)[parsed.command]
-        return _call(commands[parsed.command], values)
+        return _call(found[parsed.command], values)
 
     return _guarded(work, prog)
 
