@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import struct
-import sys
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from ski_data.classes import ClassSet
 from ski_data.errors import ExistingOutputError, InputError, SkiDataError
 from ski_data.folders import missing_parents, remove_empty
 from ski_data.layouts import Layout, Validity
+from ski_data.processes import locked
 from ski_data.store_format import (
     BY_NAME,
     FORMAT,
@@ -117,7 +117,7 @@ class StoreWriter:
                 self._partial.mkdir(parents=True)
             else:
                 self._partial.mkdir(parents=True, exist_ok=True)
-                self._lock = _locked(self._work / _LOCK)
+                self._lock = locked(self._work / _LOCK)
                 self._journal = (self._work / _JOURNAL).open("a+b")
             self._files: list[IO[bytes]] = []
             for part in (JOINTS, VALIDITY):
@@ -378,27 +378,6 @@ def _write_header(file: IO[bytes], kind: str, shape: tuple[int, ...]) -> None:
     file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER_BYTES - 10))
     file.write(header.ljust(_HEADER_BYTES - 11).encode("ascii") + b"\n")
     file.close()
-
-
-def _locked(path: Path) -> IO[bytes]:
-    """The file, open and locked until it is closed or the process ends, however it ends."""
-    file = path.open("a+b")
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise SkiDataError(
-            f"{path.parent}: another process is writing this store; wait for it to end"
-        ) from None
-    return file
 
 
 def _close(file: IO[bytes]) -> None:

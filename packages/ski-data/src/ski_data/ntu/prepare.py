@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,6 +30,7 @@ from ski_data.ntu.denoise import denoise
 from ski_data.ntu.names import parse_name
 from ski_data.ntu.recordings import Recording, close_archives, find_recordings, fingerprint
 from ski_data.ntu.skeleton_file import parse_skeleton, read_skeleton
+from ski_data.processes import end_with_parent
 from ski_data.progress import Progress
 from ski_data.splits import dataset_classes
 from ski_data.store import SingleBody, SkeletonStore, StoreWriter
@@ -269,18 +269,6 @@ def _listed_names(file: str) -> set[str]:
     return names
 
 
-def _end_with_parent() -> None:
-    """Let this worker end when the process that started it does, also by a kill."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 @contextmanager
 def in_order(workers: int, tasks: int, chunk: int) -> Iterator[Callable[..., Iterable[Any]]]:
     """A ``map`` that keeps the order; in processes where that pays.
@@ -300,7 +288,7 @@ def in_order(workers: int, tasks: int, chunk: int) -> Iterator[Callable[..., Ite
             close_archives()
         return
     pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
     )
     try:
         yield partial(pool.map, chunksize=chunk)
