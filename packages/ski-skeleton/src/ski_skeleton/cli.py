@@ -29,6 +29,7 @@ from ski_skeleton.probe_command import probe
 from ski_skeleton.skeleton_clip import SkeletonClip
 from ski_skeleton.train import TrainConfig, read_model, write_model
 from ski_skeleton.weights import read_weights, write_weights
+from ski_skeleton.zeroshot.commands import features, zeroshot
 
 HEADS = {"official": OFFICIAL_HEAD, "ski": SKI_HEAD}
 
@@ -231,6 +232,8 @@ COMMANDS = {
     "c2vl-concepts": concepts,
     "pretrain-c2vl": pretrain_command,
     "probe": probe,
+    "features": features,
+    "zeroshot": zeroshot,
 }
 
 

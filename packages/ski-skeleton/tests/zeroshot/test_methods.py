@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ski_data.errors import InputError
+from ski_skeleton.zeroshot.methods import (
+    FeatureSource,
+    check_inputs,
+    class_scores,
+    seen_logits,
+    train_method,
+)
+from ski_skeleton.zeroshot.protocol import derangement
+from ski_skeleton.zeroshot.smie import SmieConfig
+from ski_skeleton.zeroshot.star import StarConfig
+from ski_skeleton.zeroshot.synse import SynseConfig
+
+UNSEEN = [0, 6, 12, 18, 24]
+SEEN = [k for k in range(30) if k not in UNSEEN]
+METHODS = {
+    "synse": SynseConfig(
+        latent=8,
+        cycles=1,
+        cycle_steps=160,
+        cross_start=20,
+        kl_skeleton_start=20,
+        lr=1.5e-2,
+        samples=60,
+        classifier_steps=60,
+        classifier_lr=3e-2,
+    ),
+    "smie": SmieConfig(hidden=(64, 32), epochs=40, batch_size=64, lr=2e-3, warmup_epochs=2),
+    "star": StarConfig(
+        part_names=("up", "down"),
+        part_joints=((0, 1), (2, 3)),
+        attributes=16,
+        heads=2,
+        hidden=32,
+        epochs=30,
+        lr=0.05,
+        milestones=(15.0, 24.0),
+    ),
+}
+
+
+def accuracy(config, clips, texts, folder):
+    rows = np.flatnonzero(np.isin(clips.labels, SEEN) & (clips.subjects < 5))
+    test = np.flatnonzero(np.isin(clips.labels, UNSEEN))
+    model = train_method(
+        config, clips, rows, clips.labels[rows], texts, SEEN, seed=0, folder=folder
+    )
+    scores = class_scores(model, clips, test, texts.subset(UNSEEN), batch_size=64)
+    assert scores.shape == (len(test), len(UNSEEN))
+    return float((np.array(UNSEEN)[scores.argmax(1)] == clips.labels[test]).mean())
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_unseen_classes_are_found_by_their_texts_alone(kind, clips, classes, tmp_path):
+    config, (_, texts) = METHODS[kind], classes
+    assert accuracy(config, clips, texts, tmp_path / "right") > 0.45  # chance is 0.2
+    wrong = texts.subset(derangement(30, np.random.default_rng(3)).tolist())
+    assert accuracy(config, clips, wrong, tmp_path / "null") < 0.35
+
+
+def test_smie_with_the_temporal_term_learns_too(clips, classes, tmp_path):
+    config = replace(METHODS["smie"], temporal=True)
+    assert accuracy(config, clips, classes[1], tmp_path / "run") > 0.6
+
+
+def test_source_goes_round_and_draws_masks_by_epoch(clips):
+    rows = np.array([4, 9])
+    source = FeatureSource(clips, rows, np.array([2, 3]), maps=True, masked=True, length=5)
+    assert len(source) == 5
+    assert [source[i]["index"] for i in range(5)] == [4, 9, 4, 9, 4]
+    assert [source[i]["label"] for i in range(3)] == [2, 3, 2]
+    assert np.array_equal(source[1]["map"], clips.maps[9])
+    spread = replace(
+        clips, masked=np.arange(10, dtype=np.float32)[None, :, None] + 0 * clips.features[:, None]
+    )
+    source = FeatureSource(spread, rows, rows, masked=True)
+    drawn = set()
+    for epoch in range(12):
+        source.set_epoch(epoch)
+        drawn.add(float(source[0]["masked"][0]))
+        assert np.array_equal(source[0]["masked"], source[0]["masked"])
+    assert len(drawn) > 3
+
+
+def test_what_a_method_needs(clips):
+    with pytest.raises(InputError, match="STAR needs maps"):
+        check_inputs(METHODS["star"], replace(clips, maps=None))
+    with pytest.raises(InputError, match="joint 24; the maps have 4"):
+        check_inputs(StarConfig(), clips)
+    with pytest.raises(InputError, match="masked"):
+        check_inputs(SmieConfig(temporal=True), replace(clips, masked=None))
+    check_inputs(METHODS["synse"], replace(clips, maps=None, masked=None))
+
+
+def test_synse_needs_words(clips, classes, tmp_path):
+    texts = classes[1]._replace(nouns=None)
+    with pytest.raises(InputError, match="nouns and verbs"):
+        accuracy(METHODS["synse"], clips, texts, tmp_path)
+
+
+def test_probe_of_seen_classes(clips):
+    rows = np.flatnonzero(np.isin(clips.labels, SEEN[:6]) & (clips.subjects < 5))
+    test = np.flatnonzero(np.isin(clips.labels, SEEN[:6]) & (clips.subjects >= 5))
+    labels = np.searchsorted(SEEN[:6], clips.labels)
+    logits = seen_logits(clips, rows, labels[rows], test, 6, seed=0)
+    assert (logits.argmax(1) == labels[test]).mean() > 0.9
