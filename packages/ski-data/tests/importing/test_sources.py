@@ -173,6 +173,13 @@ def test_manifests_that_cannot_be_used(tmp_path, name, text, settings, words):
     assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("path", [".", "/", "..", "a/..", "a/", ".npy"])
+def test_paths_that_are_no_files(tmp_path, path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"skeleton": path}))
+    with pytest.raises(InputError, match="row 1"):
+        import_skeletons(str(tmp_path / "a.jsonl"), str(tmp_path / "out"))
+
+
 def test_semicolons_part_columns_too(tmp_path):
     (tmp_path / "a.csv").write_text("skeleton;label;subject\na, b.npy;go;\nc.npy;stay;2\n")
     rows = listed(tmp_path / "a.csv").rows
@@ -187,6 +194,7 @@ def test_semicolons_part_columns_too(tmp_path):
         ("[1]", "a JSON object expected"),
         ('{"label": 1}', "file '{skeleton}' cannot be filled in"),
         ('{"skeleton": "a\\u0000b.npy"}', "no path may have"),
+        ('{"skeleton": ""}', "file '{skeleton}' cannot be filled in"),
         ('{"skeleton": "a.npy", "camera": "x"}', "camera must be a whole number, not 'x'"),
     ],
 )

@@ -96,7 +96,7 @@ def make_row(
         mapping: Says which column is what.
         classes: For ``{class_name}`` in names.
         load: See :class:`Row`.
-        name: Path of the clip below its folder, whose name is the default; None for ``{row}``.
+        name: Path of the clip below its folder, which gives the default name; None for its row.
         video: See :class:`Row`.
 
     Raises:
@@ -104,7 +104,7 @@ def make_row(
     """
     label, class_name = _class_of(values, mapping)
     fields: dict[str, Any] = {}
-    stem, ntu = ("{row}", {}) if name is None else _identity(name)
+    stem, ntu = (str(number - 1), {}) if name is None else _identity(name)
     for key in NUMBERS:
         if key != "label":
             value = values.get(getattr(mapping, key) or key)
@@ -123,9 +123,7 @@ def make_row(
         shown = classes.names[label]
     known = dict(values) | fields | {"row": number - 1, "label": label}
     known["class_name"] = (str(label) if shown is None else shown).replace(" ", "-")
-    named = mapping.name if mapping.name is not None else stem if name is not None else "{row}"
-    if mapping.name is not None or name is None:
-        named = fill_in(named, with_stems(known), "name")
+    named = stem if mapping.name is None else fill_in(mapping.name, with_stems(known), "name")
     if not named.strip() or _UNTEXT.search(named):
         raise InputError(f"name {named!r} is empty or holds a character that no text may have")
     caption = values.get("caption")
@@ -146,9 +144,9 @@ def make_row(
 def with_stems(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values and, for texts, ``KEY_stem``: a path without ending, ``__`` for its slashes."""
     stems = {
-        f"{key}_stem": PurePosixPath(value).with_suffix("").as_posix().replace("/", "__")
+        f"{key}_stem": _without_ending(value).replace("/", "__")
         for key, value in values.items()
-        if isinstance(value, str) and PurePosixPath(value).name
+        if isinstance(value, str)
     }
     return stems | dict(values)
 
@@ -206,8 +204,13 @@ def _identity(path: str) -> tuple[str, dict[str, int]]:
     try:
         numbers = asdict(parse_name(stem))
     except InputError:
-        return PurePosixPath(path).with_suffix("").as_posix() if path else path, {}
+        return _without_ending(path), {}
     return stem, {key: numbers[key] for key in NUMBERS if key in numbers}
+
+
+def _without_ending(path: str) -> str:
+    pure = PurePosixPath(path)
+    return pure.with_suffix("").as_posix() if pure.name.strip(".") else path
 
 
 def settle(listing: Listing) -> None:
