@@ -46,6 +46,7 @@ THIRD_PARTY = {
     "av": ("ski_data.video", "ski_data.synthetic"),
     "decord": ("ski_data.video",),
     "cv2": ("ski_data.video", "ski_data.synthetic"),
+    "mediapipe": ("ski_data.poses.worker",),
     "sklearn": ("ski_eval",),
     "matplotlib": ("ski_eval",),
     "sacrebleu": ("ski_eval",),
