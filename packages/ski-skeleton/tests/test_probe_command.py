@@ -197,6 +197,14 @@ def test_c2vl_from_captions_to_a_probe(place, capsys, monkeypatch):
     assert not list((place / "run").rglob("checkpoints"))
     rows = run(capsys, *PEOPLE, model="run/model")
     assert rows[0]["n"] == 20
+    text = json.dumps({"clip": CLIP})
+    zero = ["--protocol", "zeroshot", "--text", text, "--novel", "[sit,wave]"]
+    rows = run(capsys, *zero, *PEOPLE, model="run/model")
+    assert rows[0]["n"] == 8
+    assert load_predictions("out/zeroshot.npz").classes == ("sit", "wave")
+    assert main(["probe", "run/model", "store", "--out", "o", "--protocol", "zeroshot"]) == 2
+    assert "zeroshot needs text" in capsys.readouterr().err
+    refused(capsys, "needs a pretrained c2vl", *zero)
     calls = []
 
     class Stopped(PretrainC2vl):

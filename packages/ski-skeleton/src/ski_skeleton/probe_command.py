@@ -22,6 +22,7 @@ from ski_skeleton.probing import (
 )
 from ski_skeleton.store_clips import TrainRule
 from ski_skeleton.train import TrainConfig
+from ski_skeleton.zeroshot.texts import TextConfig
 
 
 def probe(
@@ -38,6 +39,7 @@ def probe(
     draws: int = 5,
     novel: tuple[str, ...] = (),
     exemplars: tuple[str, ...] = (),
+    text: TextConfig | None = None,
     training: TrainConfig = FINETUNE,
     window: int | None = None,
     stream: str | None = None,
@@ -53,15 +55,18 @@ def probe(
         store: skeleton store; its joints are converted to the encoder's where there is a map.
         out: folder for predictions and result cards.
         protocol: linear and knn on frozen features; semi and semi-finetune with few labels, the
-            encoder frozen or trained; finetune with all labels; oneshot with one clip per class.
+            encoder frozen or trained; finetune with all labels; oneshot with one clip per class;
+            zeroshot with class names only (c2vl).
         subjects: people whose clips train, all others test (cross-subject), e.g. "[1,2]".
         cameras: or cameras whose clips train (cross-view).
         setups: or setups whose clips train (cross-setup).
         k: neighbours of knn.
         shares: shares of the labels that semi and semi-finetune keep.
         draws: how often those labels are drawn; the mean is reported.
-        novel: classes of oneshot, by name or id; by default NTU RGB+D 120's 20.
+        novel: classes of oneshot and zeroshot, by name or id; by default NTU RGB+D 120's 20, and
+            all.
         exemplars: clips of oneshot that are known; by default the published ones, or drawn.
+        text: tower of zeroshot, that of the captions, e.g. '{"sentence": {"model": FOLDER}}'.
         training: settings of finetune and semi-finetune.
         window: frames that the encoder gets; by default as in its training.
         stream: joint, bone, ...; by default as in its training.
@@ -82,11 +87,12 @@ def probe(
         draws=draws,
         novel=novel,
         exemplars=exemplars,
+        text=text,
         training=training,
         seed=seed,
     )
     rule = None
-    if protocol != "oneshot" or subjects or cameras or setups:
+    if protocol not in ("oneshot", "zeroshot") or subjects or cameras or setups:
         rule = TrainRule(tuple(subjects), tuple(cameras), tuple(setups))
     if protocol == "oneshot" and rule is not None:
         raise InputError("oneshot tests all clips of its classes; leave subjects and so on out")

@@ -18,8 +18,10 @@ from ski_data.progress import Progress
 from ski_data.skeleton import FeederConfig
 from ski_data.store import SkeletonStore
 from ski_eval import Predictions, ResultCard, bootstrap_interval, content_hash, environment
+from ski_skeleton.c2vl.model import C2vl
 from ski_skeleton.c2vl.recipe import load_c2vl
 from ski_skeleton.errors import CheckpointError, ConfigError
+from ski_skeleton.evaluate import collect_scores
 from ski_skeleton.finetune import FINETUNE, finetune
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
 from ski_skeleton.pipeline import load_skeleton_clip
@@ -36,10 +38,11 @@ from ski_skeleton.protocols import (
 from ski_skeleton.store_clips import StoreClips, TrainRule
 from ski_skeleton.train import TrainConfig, read_model
 from ski_skeleton.weights import load_strictly
+from ski_skeleton.zeroshot.texts import TextConfig, class_texts
 
 log = logging.getLogger(__name__)
 
-Protocol = Literal["linear", "knn", "semi", "finetune", "semi-finetune", "oneshot"]
+Protocol = Literal["linear", "knn", "semi", "finetune", "semi-finetune", "oneshot", "zeroshot"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class ProbeConfig:
 
     protocol: Protocol = "linear"
     """linear, knn and semi leave the encoder as it is; finetune and semi-finetune train it; semi
-    keeps the labels of some clips only; oneshot knows one clip of each class."""
+    keeps the labels of some clips only; oneshot knows one clip of each class, zeroshot its name."""
     k: tuple[int, ...] = (1, 20)
     """Neighbours of knn."""
     shares: tuple[float, ...] = (0.01, 0.1)
@@ -56,9 +59,12 @@ class ProbeConfig:
     draws: int = 5
     """Draws of those labels; the mean is reported."""
     novel: tuple[str, ...] = ()
-    """Classes of oneshot, by name or id; none: the 20 published ones of NTU RGB+D 120."""
+    """Classes of oneshot and zeroshot, by name or id; none: the 20 published ones of NTU RGB+D 120
+    for oneshot, all for zeroshot."""
     exemplars: tuple[str, ...] = ()
     """Clips of oneshot that are known; none: the published ones, or drawn for own classes."""
+    text: TextConfig | None = None
+    """Class texts of zeroshot, from the tower that gave the captions' vectors."""
     training: TrainConfig = FINETUNE
     """Of the finetune protocols."""
     seed: int = 0
@@ -71,6 +77,8 @@ class ProbeConfig:
             wrong.append("k and shares need at least one value")
         if self.exemplars and not self.novel:
             wrong.append("exemplars are for classes named by novel")
+        if (self.protocol == "zeroshot") != (self.text is not None):
+            wrong.append("zeroshot needs text, and no other protocol takes it")
         if wrong:
             raise ConfigError("probe: " + "; ".join(wrong))
 
@@ -85,6 +93,8 @@ class Loaded:
     kind: str
     meta: dict[str, Any]
     feeder: FeederConfig
+    c2vl: C2vl | None = None
+    """The whole student, where the folder holds one."""
 
 
 def load_encoder(folder: str | Path, *, fresh: bool = False, seed: int = 0) -> Loaded:
@@ -99,21 +109,23 @@ def load_encoder(folder: str | Path, *, fresh: bool = False, seed: int = 0) -> L
         MissingFileError, CheckpointError: no model folder, a damaged one, or one without encoder.
     """
     kind, plain, state, meta = read_model(folder)
+    student = None
     if kind == "hyperformer":
         encoder = Hyperformer(from_plain(HyperformerConfig, plain, str(folder)))
         load_strictly(encoder, state, folder)
     elif kind == "skeleton-clip":
         encoder = load_skeleton_clip(folder)[0].encoder
     elif kind == "c2vl":
-        encoder = load_c2vl(folder)[0].encoder
+        student = load_c2vl(folder)[0]
+        encoder = student.encoder
     else:
         raise CheckpointError(f"{folder}: holds a {kind} model, which has no skeleton encoder")
     if fresh:
         torch.manual_seed(seed)
-        encoder = Hyperformer(encoder.config)
+        encoder, student = Hyperformer(encoder.config), None
     feeder = from_plain(FeederConfig, meta.get("feeder", {}), f"{folder}: feeder")
     config = encoder.config
-    return Loaded(encoder.eval(), config.layout, config.persons, kind, meta, feeder)
+    return Loaded(encoder.eval(), config.layout, config.persons, kind, meta, feeder, student)
 
 
 @dataclass(frozen=True)
@@ -143,7 +155,7 @@ def run_protocol(
         loaded: the encoder.
         store: the clips; their joints are converted to the encoder's where there is a map.
         config: the protocol.
-        rule: which clips train; only oneshot goes without.
+        rule: which clips train; oneshot goes without, and zeroshot then tests all clips.
         folder: for the logs of trainings.
 
     Raises:
@@ -159,6 +171,8 @@ def run_protocol(
         classes = ClassSet.from_names([f"class {i}" for i in range(int(labels.max()) + 1)])
     if config.protocol == "oneshot":
         return [_one_shot(loaded, store, classes, config)]
+    if config.protocol == "zeroshot":
+        return [_zero_shot(loaded, store, classes, config, rule)]
     if rule is None:
         raise InputError("say which clips train: give subjects, cameras or setups")
     chosen = rule.rows(store)
@@ -325,6 +339,49 @@ def _one_shot(
     return Outcome("oneshot", "one-shot, nearest exemplar", (found,), exemplar_list, notes)
 
 
+def _zero_shot(
+    loaded: Loaded,
+    store: SkeletonStore,
+    classes: ClassSet,
+    config: ProbeConfig,
+    rule: TrainRule | None,
+) -> Outcome:
+    student = loaded.c2vl
+    if student is None:
+        raise InputError("zeroshot needs a pretrained c2vl, whose heads map class texts")
+    assert config.text is not None  # checked by ProbeConfig
+    chosen = [classes.label(text) for text in config.novel] or list(range(len(classes)))
+    chosen = sorted(set(chosen))
+    if len(chosen) < 2:
+        raise InputError("zero-shot recognition needs at least two classes")
+    rows = np.isin(store.index["label"], chosen)
+    if rule is not None:
+        rows &= ~rule.rows(store)
+    if not rows.any():
+        raise InputError(f"{store.folder}: no test clips of these classes")
+    names = [classes.names[label] for label in chosen]
+    texts = class_texts(config.text, names, words=False).names
+    if texts.shape[1] != student.config.concept_width:
+        raise InputError(
+            f"the class texts are {texts.shape[1]} wide, the captions' vectors were "
+            f"{student.config.concept_width}; take the tower that made those"
+        )
+    source = clips_for(loaded, store, np.flatnonzero(rows))
+    scores = collect_scores(lambda batch: student.class_scores(batch["skeleton"], texts), source)
+    position = np.full(len(classes), -1)
+    position[chosen] = np.arange(len(chosen))
+    found = Predictions(
+        names=source.names,
+        labels=position[scores.labels],
+        logits=scores.logits,
+        classes=tuple(names),
+        groups=source.people,
+        meta={"protocol": "zero-shot, label-free"},
+    )
+    notes = ("label-free pretraining: no class is seen, so not comparable with seen/unseen splits",)
+    return Outcome("zeroshot", "zero-shot, label-free pretraining", (found,), {}, notes)
+
+
 def _check_leak(loaded: Loaded, novel: Sequence[str]) -> tuple[str, ...]:
     """Notes for the card; an encoder that was trained on a novel class is refused."""
     seen = loaded.meta.get("classes_seen")
@@ -358,7 +415,11 @@ def result_cards(
     hits = np.mean([p.correct for p in outcome.predictions], axis=0)
     groups = None if first.groups is None else np.array(first.groups)
     macro = float(np.mean([hits[first.labels == c].mean() for c in np.unique(first.labels)]))
-    split = "oneshot" if rule is None else f"training {rule.column}s {list(rule.numbers)}"
+    split = (
+        f"{config.protocol}, all clips"
+        if rule is None
+        else f"training {rule.column}s {list(rule.numbers)}"
+    )
     settings = {
         "probe": config,
         "found": outcome.config,

@@ -122,6 +122,16 @@ def test_embeddings_are_units_whatever_the_concepts_length():
     torch.testing.assert_close(model.embed_concepts("text", 7 * given["text"]), found["text"])
 
 
+def test_class_scores_are_cosines_with_mapped_texts():
+    model, texts = C2vl(TINY).eval(), torch.randn(3, 6)
+    found = model.class_scores(batch()["skeleton"], texts)
+    skeleton = model.embed(batch()["skeleton"])
+    torch.testing.assert_close(found, skeleton @ model.embed_concepts("text", texts).T)
+    blind = C2vl(replace(TINY, concepts=("vision",)))
+    with pytest.raises(ConfigError, match="without text"):
+        blind.class_scores(batch()["skeleton"], texts)
+
+
 def test_temperature_has_an_end():
     task = PretrainC2vl(C2vl(TINY), steps=10)
     assert float(task.temperature().detach()) == pytest.approx(1 / 0.07)

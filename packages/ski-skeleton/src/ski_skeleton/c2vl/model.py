@@ -91,6 +91,18 @@ class C2vl(nn.Module):
         """
         return F.normalize(self.concept_heads[kind](F.normalize(vectors, dim=-1)), dim=-1)
 
+    def class_scores(self, clips: Tensor, texts: Tensor) -> Tensor:
+        """Cosines ``(N, K)`` of clips with class texts ``(K, concept_width)``, for zero-shot use.
+
+        The texts must come from the tower that gave the captions' vectors.
+
+        Raises:
+            ConfigError: a student that was pretrained without text.
+        """
+        if "text" not in self.config.concepts:
+            raise ConfigError("a C2VL that was pretrained without text cannot judge class names")
+        return self.embed(clips) @ self.embed_concepts("text", texts).T
+
     def forward(self, clips: Tensor, concepts: dict[str, Tensor]) -> dict[str, Tensor]:
         """Unit vectors ``(N, D)`` by modality: ``skeleton`` and each kind of ``concepts``."""
         found = {"skeleton": self.embed(clips)}
