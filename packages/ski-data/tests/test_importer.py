@@ -195,6 +195,8 @@ def test_shipped_mappings_are_readable(name):
         ("table: {coordinates: '{joint}{axis}', header: false}\n", "must be a header"),
         ("pattern: '('\n", "no regular expression"),
         ("fields: {a: b}\nconstants: {a: 1}\n", "keep one"),
+        ("fields: {source: b, label: c}\n", "cannot be named source, label"),
+        ("constants: {frames: 1}\n", "cannot be named frames"),
         ("constants: {subject: x}\n", "whole number"),
         ("bodies: 0\n", "at least 1"),
         ("class_names: a\nclasses: [b]\n", "not both"),
@@ -358,12 +360,14 @@ def test_nothing_good_writes_nothing(tmp_path, rng):
 def test_videos_of_a_manifest_are_paired(tmp_path, rng):
     np.save(tmp_path / "a.npy", people(rng, 3))
     (tmp_path / "list.jsonl").write_text(
-        '{"video": "v/a.mp4", "skeleton": "a.npy", "label": "run", "subject": 3, "caption": "Go."}'
+        '{"video": "v/a.mp4", "skeleton": "a.npy", "label": "run", "subject": 3, '
+        '"caption": "Go.", "name": "one", "source": "home"}'
     )
-    import_skeletons(str(tmp_path / "list.jsonl"), str(tmp_path / "out"))
+    import_skeletons(str(tmp_path / "list.jsonl"), f"{tmp_path}/out/")
     (record,) = read_manifest(tmp_path / "out.jsonl")
     (same,) = read_manifest(tmp_path / "list.jsonl", SkeletonStore(tmp_path / "out").classes)
-    assert record.name == same.name == SkeletonStore(tmp_path / "out").names[0]
+    assert record.name == same.name == SkeletonStore(tmp_path / "out").names[0] == "one"
+    assert record.source == SkeletonStore(tmp_path / "out").index["source"][0] == "home"
     assert record.video == tmp_path / "v" / "a.mp4"
     assert (record.label, record.subject, record.caption) == (0, 3, "Go.")
 
@@ -384,5 +388,5 @@ def test_a_failure_at_the_end_leaves_nothing_beside_the_store(tmp_path, rng, mon
 
     monkeypatch.setattr(StoreWriter, "_finish", full)
     with pytest.raises(SkiDataError, match="No space left"):
-        import_skeletons(str(tmp_path / "list.csv"), str(tmp_path / "out"), skip_bad=True)
+        import_skeletons(str(tmp_path / "list.csv"), str(tmp_path / "new/out"), skip_bad=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "list.csv"]

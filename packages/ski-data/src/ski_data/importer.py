@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from ski_data.classes import ClassSet
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.folders import missing_parents, remove_empty
 from ski_data.importing.archive import import_archive
 from ski_data.importing.clips import READERS, default_validity, to_clip
 from ski_data.importing.mapping import ImportMapping, import_names, read_mapping
@@ -88,17 +89,20 @@ def import_skeletons(
     settings = read_mapping(mapping)
     listing = _list(path, settings)
     settle(listing)
-    beside = _Beside(Path(f"{out}.jsonl"), Path(f"{out}.rejected.jsonl"))
+    store = Path(out)
+    beside = _Beside(*(store.with_name(store.name + end) for end in (".jsonl", ".rejected.jsonl")))
     with_video = any(row.video is not None for row in listing.rows)
     for file, used in ((beside.pairs, with_video), (beside.rejected, skip_bad)):
         if used and file.exists():
             raise ExistingOutputError(f"{file} is there already; name another store or remove it")
     written: list[Path] = []
+    made = missing_parents(store)
     try:
-        _write(path, Path(out), settings, listing, beside, written, skip_bad=skip_bad)
+        _write(path, store, settings, listing, beside, written, skip_bad=skip_bad)
     except BaseException:
         for file in written:
             file.unlink(missing_ok=True)
+        remove_empty(made)
         raise
     if beside.pairs in written:
         log.info("%s: pairs videos with the store", beside.pairs)
@@ -168,7 +172,11 @@ def _write(
                 clip = to_clip(row.load(), mapping)
                 fields = dict(row.fields) | {"label": -1 if row.label is None else row.label}
                 writer.add(
-                    row.name, clip.joints, validity=clip.validity, source=path.name, **fields
+                    row.name,
+                    clip.joints,
+                    validity=clip.validity,
+                    source=row.origin or path.name,
+                    **fields,
                 )
             except (InputError, MissingFileError) as error:
                 listing.rejected.append(Rejected(row.number, row.where, row.file, str(error)))
@@ -213,7 +221,12 @@ def _tell(
 def _record(row: Row, source: str) -> Record:
     known = {key: row.fields[key] for key in NUMBERS if row.fields.get(key, -1) >= 0}
     return Record(
-        row.name, video=row.video, label=row.label, caption=row.caption, source=source, **known
+        row.name,
+        video=row.video,
+        label=row.label,
+        caption=row.caption,
+        source=row.origin or source,
+        **known,
     )
 
 

@@ -19,6 +19,8 @@ from ski_data.store import NUMBERS
 
 _RESOURCES = files("ski_data") / "resources" / "imports"
 
+_OF_STORES = {"name", "clip", "validity", "source", "frames", "bodies", "offset"}
+
 SourceJoint = int | str | tuple[int | str, ...] | None
 """A joint of the source by number from 0 or name, several whose mean is meant, or none."""
 
@@ -115,7 +117,8 @@ class ImportMapping:
             columns.
         constants: Columns of the store with one value for all clips.
         name: Names of the clips, with {row}, {label}, {class_name}, {subject} ..., the columns and
-            the fields; by default the row of an .npz, and the file elsewhere.
+            the fields; by default the row of an .npz, and elsewhere the column ``name`` or else
+            the file.
     """
 
     layout: str = "kinect25"
@@ -198,6 +201,10 @@ class ImportMapping:
         doubled = sorted(set(self.fields) & set(self.constants))
         if doubled:
             problems.append(f"{', '.join(doubled)} in fields and in constants; keep one")
+        taken = sorted({*self.fields, *self.constants} & _OF_STORES)
+        taken += sorted(set(self.fields) & set(NUMBERS))
+        if taken:
+            problems.append(f"fields and constants cannot be named {', '.join(taken)}")
         for key in NUMBERS:
             if not isinstance(self.constants.get(key, 0), int):
                 problems.append(f"constants: {key} must be a whole number")

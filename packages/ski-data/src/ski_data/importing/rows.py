@@ -34,6 +34,7 @@ class Row:
         load: Reads its coordinates.
         video: Its video, if the source names one.
         caption: What is seen, if the source says it.
+        origin: Where the clip is from, if the source says it.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Row:
     load: Callable[[], Coordinates]
     video: Path | None = None
     caption: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,11 @@ def make_row(
         shown = classes.names[label]
     known = dict(values) | fields | {"row": number - 1, "label": label}
     known["class_name"] = (str(label) if shown is None else shown).replace(" ", "-")
-    named = stem if mapping.name is None else fill_in(mapping.name, with_stems(known), "name")
+    named = _text(values, "name") or stem
+    if mapping.name is not None:
+        named = fill_in(mapping.name, with_stems(known), "name")
     if not named.strip() or _UNTEXT.search(named):
         raise InputError(f"name {named!r} is empty or holds a character that no text may have")
-    caption = values.get("caption")
     return Row(
         number,
         where,
@@ -137,8 +140,16 @@ def make_row(
         fields,
         load,
         video,
-        caption if isinstance(caption, str) else None,
+        _text(values, "caption"),
+        _text(values, "source"),
     )
+
+
+def _text(values: Mapping[str, Any], column: str) -> str | None:
+    value = values.get(column)
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{column} must be a text, not {value!r}")
+    return value
 
 
 def with_stems(values: Mapping[str, Any]) -> dict[str, Any]:
