@@ -18,7 +18,7 @@ from ski_data.manifest import Record
 from ski_data.processes import locked
 from ski_data.video import cache_run
 from ski_data.video.cache import FRAMES, INDEX, META, VideoStore, VideoStoreError, write_video_store
-from ski_data.video.clips import read_clip
+from ski_data.video.clips import CacheConfig, read_clip
 from ski_data.video.decode import VideoError, read_all
 
 
@@ -290,6 +290,18 @@ def test_other_settings_start_again(store, records, tmp_path):
             write_video_store(tmp_path / "s", records, short_side=16, progress=False)
     write_video_store(tmp_path / "s", records, **OPTIONS)
     assert contents(tmp_path / "s") == contents(store.folder)
+
+
+def test_a_process_that_dies_costs_its_clip_only(records, tmp_path):
+    clips = [Record(str(i), video=tmp_path / f"{i}.mp4") for i in range(12)]
+    run = cache_run.Run(tmp_path, clips, CacheConfig(), workers=2, progress=False)
+    jobs = dict.fromkeys(range(12), "6 * 7") | {2: "__import__('os')._exit(3)"}
+    try:
+        results = dict(run._map(eval, jobs))
+    finally:
+        run.close()
+    assert "2.mp4: the process that read it died" in results.pop(2).text
+    assert results == {i: 42 for i in range(12) if i != 2}
 
 
 def test_two_writers_of_one_store(records, tmp_path):

@@ -13,9 +13,9 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -81,8 +81,7 @@ class Run:
 
     def close(self) -> None:
         """End processes and journal; what a full disk does not take is done by the next run."""
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
+        self._end_pool()
         if self.journal is not None:
             try:
                 self.journal.close()
@@ -203,23 +202,45 @@ class Run:
         if self.workers == 1 or len(jobs) <= 1:
             yield from ((i, function(job)) for i, job in jobs.items())
             return
+        left = dict(jobs)
+        while left:
+            futures: dict[Future, int] = {}
+            with suppress(BrokenProcessPool):  # what was not handed over stays left
+                for i, job in left.items():
+                    futures[self._submit(function, job)] = i
+            for future in as_completed(futures):
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    continue
+                del left[futures[future]]
+                yield futures[future], result
+            if left:  # a process died: find out at which clip, and go on
+                suspects = list(left)[: 2 * self.workers + 1]
+                yield from ((i, self._alone(function, i, left.pop(i))) for i in suspects)
+                self._end_pool()
+
+    def _alone(self, function: Callable[[Any], Any], i: int, job: Any) -> Any:
+        """The result of a job in a process of its own, which may die."""
+        self._end_pool()
+        try:
+            return self._submit(function, job).result()
+        except BrokenProcessPool:
+            video = self.records[i].video
+            return _Failure(
+                False, f"{video}: the process that read it died; damaged, or too little memory"
+            )
+
+    def _submit(self, function: Callable[[Any], Any], job: Any) -> Future:
         if self.pool is None:
             spawn = multiprocessing.get_context("spawn")  # a fork copies locks of other threads
             self.pool = ProcessPoolExecutor(self.workers, spawn, _start_worker)
-        futures = {self.pool.submit(function, job): i for i, job in jobs.items()}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool:
-            left = [
-                self.records[i].name
-                for future, i in futures.items()
-                if not future.done() or future.cancelled() or future.exception() is not None
-            ]
-            raise VideoError(
-                f"a decoding process died at one of: {', '.join(left[: 2 * self.workers])}. Run "
-                "with workers 1 to see which, or give the machine more memory"
-            ) from None
+        return self.pool.submit(function, job)
+
+    def _end_pool(self) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+            self.pool = None
 
     def _each(
         self, title: str, function: Callable[[Any], Any], jobs: Mapping[int, Any]
