@@ -1,8 +1,8 @@
 """Tokens of many clips on disk: shards of safetensors, with an index.
 
 A store is a folder: ``*.safetensors``, some hundred clips each under their names;
-``index.parquet``, one row per clip; ``meta.json``, what made the tokens. Folders of the published kind, one pickle per
-clip, are read as well.
+``index.parquet``, one row per clip; ``meta.json``, what made the tokens. Folders of the published
+kind, one pickle per clip, are read as well.
 """
 
 from __future__ import annotations
