@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +20,11 @@ from ski_skeleton.zeroshot.gate import GateConfig
 from ski_skeleton.zeroshot.methods import MethodConfig
 from ski_skeleton.zeroshot.protocol import ClassSplit, ProtocolConfig
 from ski_skeleton.zeroshot.smie import SmieConfig
+from ski_skeleton.zeroshot.smie import official_preset as official_smie
 from ski_skeleton.zeroshot.star import StarConfig
+from ski_skeleton.zeroshot.star import official_preset as official_star
 from ski_skeleton.zeroshot.synse import SynseConfig
+from ski_skeleton.zeroshot.synse import official_preset as official_synse
 from ski_skeleton.zeroshot.texts import TextConfig
 
 
@@ -58,6 +61,8 @@ class ZeroShotRecipe:
     unseen: tuple[str, ...] = ()
     """Or: names of the data set's own classes."""
     seeds: tuple[int, ...] = (0,)
+    preset: Literal["default", "official"] = "default"
+    """``official`` sets the method's (and gate's) switches to what the released code computes."""
     synse: SynseConfig = field(default_factory=SynseConfig)
     smie: SmieConfig = field(default_factory=SmieConfig)
     star: StarConfig = field(default_factory=StarConfig)
@@ -75,8 +80,18 @@ class ZeroShotRecipe:
 
     @property
     def method(self) -> MethodConfig:
-        """Settings of the method that the recipe is about."""
-        return {"synse": self.synse, "smie": self.smie, "star": self.star}[self.kind]
+        """Settings of the method that the recipe is about, as the preset has them."""
+        official = self.preset == "official"
+        if self.kind == "synse":
+            return official_synse(self.synse) if official else self.synse
+        if self.kind == "smie":
+            return official_smie(self.smie) if official else self.smie
+        return official_star(self.star) if official else self.star
+
+    @property
+    def seen_gate(self) -> GateConfig:
+        """Settings of SynSE's gate, as the preset has them."""
+        return replace(self.gate, rule="official") if self.preset == "official" else self.gate
 
 
 def read_zero_shot_recipe(path: str | Path) -> ZeroShotRecipe:

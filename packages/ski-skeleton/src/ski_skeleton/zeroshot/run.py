@@ -286,7 +286,7 @@ def _gated(
         unseen_part(tuned.model, tuned.unseen, tuned.check),
         seen_part(tuned.fit, tuned.seen, tuned.check),
         tuned.is_seen,
-        data.recipe.gate,
+        data.recipe.seen_gate,
         rng=np.random.default_rng([seed, 78]),
     )
     scores = gated_scores(
