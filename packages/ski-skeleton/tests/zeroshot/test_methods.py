@@ -14,6 +14,7 @@ from ski_skeleton.zeroshot.methods import (
     train_method,
 )
 from ski_skeleton.zeroshot.protocol import derangement
+from ski_skeleton.zeroshot.sa_dvae import SaDvaeConfig
 from ski_skeleton.zeroshot.smie import SmieConfig
 from ski_skeleton.zeroshot.star import StarConfig
 from ski_skeleton.zeroshot.synse import SynseConfig
@@ -27,6 +28,17 @@ METHODS = {
         cycle_steps=160,
         cross_start=20,
         kl_skeleton_start=20,
+        lr=1.5e-2,
+        samples=60,
+        classifier_steps=60,
+        classifier_lr=3e-2,
+    ),
+    "sa-dvae": SaDvaeConfig(
+        semantic=16,
+        instance=2,
+        cycles=2,
+        cycle_steps=80,
+        batch_size=64,
         lr=1.5e-2,
         samples=60,
         classifier_steps=60,

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.train import fit
+from ski_skeleton.zeroshot.methods import train_config
 from ski_skeleton.zeroshot.sa_dvae import (
     SaDvae,
     SaDvaeConfig,
@@ -163,7 +164,7 @@ def train(folder, config=SMALL, stop_at=None):
 
         task.losses = stopped
     saved = 0.0 if config is SHORT else 60.0
-    fit(task, source, replace(config.train, checkpoint_seconds=saved), folder)
+    fit(task, source, replace(train_config(config, seed=0), checkpoint_seconds=saved), folder)
     return task, source
 
 

@@ -1,4 +1,4 @@
-"""SynSE, SMIE and STAR behind one face: trained on features, asked for scores of classes."""
+"""SynSE, SA-DVAE, SMIE and STAR behind one face: trained on features, asked for class scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from ski_skeleton.protocols import Features, linear_probe
 from ski_skeleton.train.loop import ProgressReport, TrainConfig, fit
 from ski_skeleton.train.optim import OptimConfig
 from ski_skeleton.train.task import Task
+from ski_skeleton.zeroshot import sa_dvae
 from ski_skeleton.zeroshot.features import FeatureSet
+from ski_skeleton.zeroshot.sa_dvae import SaDvae, SaDvaeConfig, SaDvaeTask
 from ski_skeleton.zeroshot.smie import Smie, SmieConfig, SmieTask
 from ski_skeleton.zeroshot.star import Star, StarConfig, StarTask
 from ski_skeleton.zeroshot.synse import (
@@ -27,8 +29,8 @@ from ski_skeleton.zeroshot.synse import (
 )
 from ski_skeleton.zeroshot.texts import ClassTexts
 
-Kind = Literal["synse", "smie", "star"]
-MethodConfig = SynseConfig | SmieConfig | StarConfig
+Kind = Literal["synse", "sa-dvae", "smie", "star"]
+MethodConfig = SynseConfig | SaDvaeConfig | SmieConfig | StarConfig
 
 
 class FeatureSource:
@@ -107,7 +109,7 @@ def words(texts: ClassTexts) -> tuple[Tensor, Tensor]:
 
 def train_config(config: MethodConfig, *, seed: int) -> TrainConfig:
     """Loop, optimiser and schedule as published."""
-    if isinstance(config, SynseConfig):
+    if isinstance(config, SynseConfig | SaDvaeConfig):
         optim = OptimConfig(lr=config.lr, weight_decay=0.0, betas=(0.9, 0.999), schedule="constant")
         return TrainConfig(
             epochs=config.cycles,
@@ -142,6 +144,8 @@ def build_model(config: MethodConfig, features: FeatureSet, texts: ClassTexts) -
     width, text_width = features.features.shape[1], texts.names.shape[1]
     if isinstance(config, SynseConfig):
         return Synse(config, width, words(texts)[0].shape[1])
+    if isinstance(config, SaDvaeConfig):
+        return SaDvae(config, width, text_width)
     if isinstance(config, SmieConfig):
         return Smie(config, width, text_width)
     assert features.maps is not None
@@ -175,7 +179,9 @@ def train_method(
     """
     torch.manual_seed(seed)
     model = build_model(config, features, texts)
-    length = config.cycle_steps * config.batch_size if isinstance(config, SynseConfig) else None
+    length = None
+    if isinstance(config, SynseConfig | SaDvaeConfig):
+        length = config.cycle_steps * config.batch_size
     source = FeatureSource(
         features,
         rows,
@@ -188,6 +194,8 @@ def train_method(
     task: Task
     if isinstance(model, Synse):
         task = SynseTask(model, *words(texts))
+    elif isinstance(model, SaDvae):
+        task = SaDvaeTask(model, texts.names)
     elif isinstance(model, Smie):
         task = SmieTask(model, texts.names)
     else:
@@ -210,10 +218,13 @@ def class_scores(
 ) -> NDArray[np.float64]:
     """Scores ``(n, K)`` of clips for the classes of ``texts``, larger is better.
 
-    SynSE's are log probabilities of a classifier fitted to these classes' texts (``seed``).
+    SynSE's and SA-DVAE's are log probabilities of a classifier that is fitted to these classes'
+    texts (``seed``).
     """
     if isinstance(model, Synse):
         classifier = fit_classifier(model, *words(texts), seed=seed)
+    elif isinstance(model, SaDvae):
+        classifier = sa_dvae.fit_classifier(model, texts.names, seed=seed)
 
     def score(chosen: NDArray[np.int64]) -> Tensor:
         if isinstance(model, Star):
@@ -221,6 +232,8 @@ def class_scores(
         x = torch.from_numpy(features.features[chosen])
         if isinstance(model, Synse):
             return class_probabilities(model, classifier, x).clamp_min(1e-30).log()
+        if isinstance(model, SaDvae):
+            return sa_dvae.class_probabilities(model, classifier, x).clamp_min(1e-30).log()
         assert isinstance(model, Smie)
         return model.scores(x, texts.names)
 

@@ -15,8 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ski_skeleton.errors import ConfigError
-from ski_skeleton.train.loop import TrainConfig
-from ski_skeleton.train.optim import OptimConfig
 from ski_skeleton.train.task import Batch, Losses, Task
 from ski_skeleton.zeroshot.synse import (
     Factors,
@@ -91,18 +89,6 @@ class SaDvaeConfig:
     def latent(self) -> int:
         """Width of the skeleton's whole latent."""
         return self.semantic + self.instance
-
-    @property
-    def train(self) -> TrainConfig:
-        """Loop and optimiser as published; one epoch of the loop is one cycle."""
-        return TrainConfig(
-            epochs=self.cycles,
-            batch_size=self.batch_size,
-            log_every=100,
-            optim=OptimConfig(
-                lr=self.lr, weight_decay=0.0, betas=(0.9, 0.999), schedule="constant"
-            ),
-        )
 
 
 def factors(config: SaDvaeConfig, cycle: int, step: int) -> Factors:
