@@ -1,0 +1,1 @@
+"""How fast the hot paths are, each beside the plain way and the machine's own limit."""

@@ -1,0 +1,58 @@
+"""Speed and memory of ski-data: ``python -m benchmarks.speed.data``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.speed.data_store import measure_store
+from benchmarks.speed.data_text import measure_text
+from benchmarks.speed.data_video import measure_video
+from benchmarks.speed.measure import Row, as_json, as_table, machine
+from ski_data import command
+from ski_data.errors import InputError
+
+BYTES_PER_CLIP = 35_000
+"""What a clip of the store takes on disk, with room to spare for the other files."""
+
+Part = Literal["all", "text", "store", "video"]
+
+
+def benchmark(
+    *, part: Part = "all", clips: int = 114_480, folder: str | None = None, json: bool = False
+) -> None:
+    """Measure the hot paths of ski-data, each beside its floor in the same run.
+
+    Args:
+        part: Only one part.
+        clips: Clips of the skeleton store; NTU RGB+D 120 has 114,480, which takes 4 GB on disk.
+        folder: Where to make files (removed at the end); the system's temporary folder by default.
+        json: Print one JSON object instead of a table.
+    """
+    if clips < 1:
+        raise InputError(f"--clips must be at least 1, not {clips}")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(dir=folder, prefix="ski-speed-") as made:
+        if part in ("all", "text"):
+            rows += measure_text(Path(made))
+        if part in ("all", "store"):
+            if (free := shutil.disk_usage(made).free) < clips * BYTES_PER_CLIP:
+                raise InputError(
+                    f"{made}: {free / 1e9:.1f} GB free, {clips} clips need "
+                    f"{clips * BYTES_PER_CLIP / 1e9:.1f}; name another --folder or fewer --clips"
+                )
+            rows += measure_store(Path(made), clips)
+        if part in ("all", "video"):
+            rows += measure_video(Path(made))
+    if json:
+        print(as_json(rows))
+    else:
+        print(", ".join(f"{key}: {value}" for key, value in machine().items()))
+        print(as_table(rows))
+
+
+if __name__ == "__main__":
+    sys.exit(command.run_one(benchmark, prog="python -m benchmarks.speed.data"))

@@ -1,0 +1,98 @@
+"""Timing, and a table in which every figure stands beside its floor.
+
+Times are processor time, so that rates are those of one core that is not disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure and what it is compared with, measured in the same run.
+
+    Attributes:
+        what: Our figure, in words.
+        value: It.
+        unit: Of both figures.
+        floor: What it is compared with, in words.
+        floor_value: That one's figure.
+        more_is_better: Whether larger figures are better, as for rates.
+        goal: Least ratio that is aimed at, if any.
+    """
+
+    what: str
+    value: float
+    unit: str
+    floor: str
+    floor_value: float
+    more_is_better: bool = True
+    goal: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """How many times as good as the floor."""
+        ours, theirs = self.value, self.floor_value
+        return ours / theirs if self.more_is_better else theirs / ours
+
+
+def best(function: Callable[[], object], times: int = 9) -> float:
+    """Least processor seconds, of all threads, of several calls; neighbours disturb them little."""
+    seconds = []
+    for _ in range(times):
+        start = time.process_time()
+        function()
+        seconds.append(time.process_time() - start)
+    return max(min(seconds), 1e-9)
+
+
+def machine() -> dict[str, str | int]:
+    """Where and when this was measured."""
+    model = platform.processor() or platform.machine()
+    if (table := Path("/proc/cpuinfo")).is_file():
+        lines = table.read_text(encoding="utf-8").splitlines()
+        named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        model = next(named, model)
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "cpu": model,
+        "cores": os.cpu_count() or 1,
+        "python": platform.python_version(),
+    }
+
+
+def as_table(rows: Iterable[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| what | figure | beside | its figure | times as good | goal |",
+        "| --- | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        goal = "" if row.goal is None else f"{row.goal:g}"
+        if row.goal is not None and row.ratio < row.goal:
+            goal += " (missed)"
+        lines.append(
+            f"| {row.what} | {_number(row.value)} {row.unit} | {row.floor} | "
+            f"{_number(row.floor_value)} {row.unit} | {_number(row.ratio)} | {goal} |"
+        )
+    return "\n".join(lines)
+
+
+def as_json(rows: Iterable[Row]) -> str:
+    """The rows and the machine as one JSON object."""
+    plain = [asdict(row) | {"ratio": row.ratio} for row in rows]
+    return json.dumps({"machine": machine(), "rows": plain}, indent=1)
+
+
+def _number(value: float) -> str:
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
