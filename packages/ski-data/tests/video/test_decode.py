@@ -296,6 +296,30 @@ def test_nothing_stays_open(clip_file, avi_file):
         gc.enable()
 
 
+def test_the_main_stream_of_several(tmp_path, write_texture, every_frame):
+    parts = [
+        write_texture(tmp_path / "one.mp4", frames=9),
+        write_texture(tmp_path / "other.mp4", frames=6, height=32, width=48),
+    ]
+    path = tmp_path / "both.mp4"
+    with av.open(str(path), "w") as container:
+        sources = [av.open(str(part)) for part in parts]
+        streams = [container.add_stream_from_template(s.streams.video[0]) for s in sources]
+        for source, stream in zip(sources, streams, strict=True):
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    container.mux(packet)
+            source.close()
+    expected = every_frame(parts[0])
+    info = probe(path)
+    assert (info.frames, info.height, info.width) == (9, 64, 112)
+    for backend in ("auto", "decord") if info.decord else ("auto",):
+        np.testing.assert_array_equal(
+            read_frames(path, [8, 2], backend=backend), [expected[8], expected[2]]
+        )
+
+
 # -- files that were cut
 
 

@@ -31,8 +31,9 @@ COMPLETE = 0.9
 one with more is read up to where its frames are known to be whole."""
 
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg"
-_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-"""Titles and the like are not read; PyAV 19 no longer fails at them."""
+_VERSION = tuple(int(part) for part in av.__version__.split(".")[:2])
+# Titles and the like are not read; PyAV 19 no longer fails at them.
+_METADATA = {"metadata_errors": "replace"} if _VERSION < (19, 0) else {}
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 # Of these one packet is one frame, so that packets may be counted and picked instead of frames.
 _FRAME_PER_PACKET = frozenset(
@@ -164,11 +165,15 @@ def regular_file(path: Path | str) -> tuple[str, int, int]:
 
 @contextmanager
 def opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The file and its first video stream, closed afterwards; decoding in this thread only."""
+    """The file and its main video stream, closed afterwards; decoding in this thread only.
+
+    That is FFmpeg's choice, as decord's: not a cover picture if there is another.
+    """
     # Before memory is taken, and for later frames too; decoders add a margin to what is shown.
     bound = {"max_pixels": str(MAX_PIXELS + MAX_PIXELS // 8)}
+    at_once = {"options": bound} if _VERSION >= (17, 1) else {}  # before, streams may crash at it
     try:
-        container = av.open(path, options=bound, container_options=_OPTIONS, **_METADATA)
+        container = av.open(path, container_options=_OPTIONS, **at_once, **_METADATA)
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, PermissionError):
             raise VideoError(f"{path}: may not be read; change its permissions") from None
@@ -177,9 +182,9 @@ def opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStr
             f"it to mp4 ({_reason(error)})"
         ) from None
     with container:
-        if not container.streams.video:
+        stream = container.streams.best("video")
+        if stream is None:
             raise VideoError(f"{path}: holds no video stream; name a file with pictures")
-        stream = container.streams.video[0]
         context = stream.codec_context
         if context is None:
             raise VideoError(f"{path}: its video codec is not supported; convert it to H.264")
