@@ -182,7 +182,8 @@ class SkeletonStore:
                 "make the store again"
             )
         clip = np.zeros((3, *tracks.shape[1:3], self.bodies), np.float32)
-        clip[..., : len(tracks)] = tracks.transpose(3, 1, 2, 0)
+        for body, joints in enumerate(tracks):  # faster than all bodies at once
+            clip[..., body] = joints.transpose(2, 0, 1)
         if len(tracks) == 1 and self.single_body == "repeat":
             clip[..., 1:] = clip[..., :1]
         return clip
