@@ -21,6 +21,7 @@ import av
 import numpy as np
 
 from ski_data.errors import InputError, MissingFileError
+from ski_data.video.endings import fragments_are_whole, matroska_is_short
 
 MAX_FRAMES = 1_000_000
 """Longest video that is read; more than nine hours at 30 frames per second."""
@@ -253,7 +254,7 @@ def _probe(path: str, size: int, changed: int) -> VideoInfo:
     return scan(path, size, changed).info
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)  # a million packets are 24 MB
 def scan(path: str, size: int, changed: int) -> Scan:
     """Go through the packets of a file, as :func:`regular_file` names it."""
     del changed  # part of the key only
@@ -289,10 +290,10 @@ def scan(path: str, size: int, changed: int) -> Scan:
                     f"{path}: the header promises {promised_end:.1f} s, the file ends after "
                     f"{end:.1f} s: it was cut off; get it again"
                 )
-            cut = cut or _matroska_is_short(path, size)
+            cut = cut or matroska_is_short(path, size)
         promised = stream.frames
         if kind == "mov" and promised == 0:
-            cut = cut or not _fragments_are_whole(path, size)
+            cut = cut or not fragments_are_whole(path, size)
         if promised > 0 and len(pts) < COMPLETE * promised:
             raise VideoError(
                 f"{path}: the header promises {promised} frames, the file holds {len(pts)}: it was "
@@ -381,47 +382,6 @@ def _open_groups(packets: Packets) -> bool:
     """Whether a frame is shown before a key frame that comes before it in the file."""
     counts = np.diff(packets.keys, append=len(packets.pts))
     return bool((packets.pts < np.repeat(packets.pts[packets.keys], counts)).any())
-
-
-def _fragments_are_whole(path: str, size: int) -> bool:
-    """Whether an mp4 file in fragments ends with their index (mfra), so that none is missing."""
-    at, last = 0, b""
-    with open(path, "rb") as file:
-        while at + 8 <= size:
-            file.seek(at)
-            head = file.read(16)
-            length, last = int.from_bytes(head[:4], "big"), head[4:8]
-            if length == 1:  # a long one follows
-                length = int.from_bytes(head[8:], "big")
-            if length < 8:  # to the end of the file, or nonsense
-                return False
-            at += length
-    return at == size and last == b"mfra"
-
-
-def _matroska_is_short(path: str, size: int) -> bool:
-    """Whether a Matroska file is shorter than its segment says; live recordings do not say."""
-    with open(path, "rb") as file:
-        head = file.read(4096)
-    at = length = 0
-    unknown = False
-    for _ in range(2):  # the EBML header, then the segment
-        at += length
-        id_bytes = _vint_bytes(head, at)
-        size_bytes = _vint_bytes(head, at + id_bytes)
-        if at + id_bytes + size_bytes > len(head):
-            return False  # not the plain beginning that every muxer writes
-        field = head[at + id_bytes : at + id_bytes + size_bytes]
-        mask = (1 << 7 * size_bytes) - 1
-        length = int.from_bytes(field, "big") & mask
-        unknown = length == mask
-        at += id_bytes + size_bytes
-    return not unknown and at + length > size
-
-
-def _vint_bytes(data: bytes, at: int) -> int:
-    """Bytes of EBML's number at a place: one more than its first byte has leading zero bits."""
-    return 9 - data[at].bit_length() if at < len(data) and data[at] else len(data) + 1
 
 
 def _count(path: str, *, whole: bool) -> int:
