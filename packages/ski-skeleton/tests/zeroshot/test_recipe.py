@@ -11,7 +11,7 @@ from ski_skeleton.errors import ConfigError
 from ski_skeleton.zeroshot.recipe import FeatureConfig, read_zero_shot_recipe
 
 FOLDER = files("ski_skeleton") / "recipes"
-KINDS = ("synse", "smie", "star")
+KINDS = ("synse", "sa-dvae", "smie", "star")
 NAMES = sorted(i.name for i in FOLDER.iterdir() if i.name.startswith(KINDS))
 PEOPLE = {"ntu60": (20, 40), "ntu120": (53, 106)}
 
@@ -46,7 +46,7 @@ def test_recipe_fits_together(name):
 
 def test_official_preset_reaches_every_switch(tmp_path):
     found = {}
-    for kind in KINDS:
+    for kind in ("synse", "smie", "star"):
         text = (FOLDER / f"{kind}_ntu60_55-5.yaml").read_text(encoding="utf-8")
         path = tmp_path / f"{kind}.yaml"
         path.write_text(text + "preset: official\n", encoding="utf-8")
@@ -59,6 +59,14 @@ def test_official_preset_reaches_every_switch(tmp_path):
     plain = read_zero_shot_recipe(FOLDER / "synse_ntu60_55-5.yaml")
     assert plain.method.noise == "independent"
     assert plain.seen_gate.rule == "consistent"
+
+
+def test_sa_dvae_has_no_official_preset(tmp_path):
+    text = (FOLDER / "sa-dvae_ntu60_55-5.yaml").read_text(encoding="utf-8")
+    (tmp_path / "r.yaml").write_text(text + "preset: official\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no official preset"):
+        read_zero_shot_recipe(tmp_path / "r.yaml")
+    assert read_zero_shot_recipe(FOLDER / "sa-dvae_ntu60_55-5.yaml").method.latent == 168
 
 
 def test_wrong_settings_name_the_file(tmp_path):

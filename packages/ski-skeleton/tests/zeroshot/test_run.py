@@ -20,6 +20,7 @@ from ski_skeleton.zeroshot.features import load_features, save_features
 from ski_skeleton.zeroshot.protocol import LeakError, ProtocolConfig
 from ski_skeleton.zeroshot.recipe import FeatureConfig, ZeroShotRecipe, read_zero_shot_recipe
 from ski_skeleton.zeroshot.run import GENERALISED, ZERO_SHOT, run
+from ski_skeleton.zeroshot.sa_dvae import SaDvaeConfig
 from ski_skeleton.zeroshot.smie import SmieConfig
 from ski_skeleton.zeroshot.star import StarConfig
 from ski_skeleton.zeroshot.synse import SynseConfig
@@ -57,6 +58,17 @@ def recipe(files, kind="smie", name="f", **protocol):
             classifier_steps=60,
             classifier_lr=3e-2,
         ),
+        sa_dvae=SaDvaeConfig(
+            semantic=16,
+            instance=2,
+            cycles=2,
+            cycle_steps=80,
+            batch_size=64,
+            lr=1.5e-2,
+            samples=60,
+            classifier_steps=60,
+            classifier_lr=3e-2,
+        ),
         smie=SmieConfig(hidden=(64, 32), epochs=40, batch_size=64, lr=2e-3, warmup_epochs=2),
         star=StarConfig(
             part_names=("up", "down"),
@@ -76,7 +88,7 @@ def values(cards):
     return {(card.protocol, card.metric): card.value for card in cards}
 
 
-@pytest.mark.parametrize("kind", ["synse", "smie", "star"])
+@pytest.mark.parametrize("kind", ["synse", "sa-dvae", "smie", "star"])
 def test_a_run_leaves_model_predictions_and_cards(files, tmp_path, kind):
     settings = recipe(files, kind)
     cards = run(settings, tmp_path / "run")

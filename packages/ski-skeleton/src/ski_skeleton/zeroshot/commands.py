@@ -59,7 +59,7 @@ def features(
 
 
 def zeroshot(recipe: str, *, out: str, seeds: int | None = None, json: bool = False) -> None:
-    """Train and measure SynSE, SMIE or STAR on unseen classes; goes on after a kill.
+    """Train and measure SynSE, SA-DVAE, SMIE or STAR on unseen classes; goes on after a kill.
 
     Args:
         recipe: YAML file of a recipe; see the command recipes.

@@ -17,8 +17,9 @@ from ski_skeleton.store_clips import TrainRule
 from ski_skeleton.zeroshot.extract import ExtractConfig, Report, extract_features, load_encoder
 from ski_skeleton.zeroshot.features import FeatureSet, load_features
 from ski_skeleton.zeroshot.gate import GateConfig
-from ski_skeleton.zeroshot.methods import MethodConfig
+from ski_skeleton.zeroshot.methods import Kind, MethodConfig
 from ski_skeleton.zeroshot.protocol import ClassSplit, ProtocolConfig
+from ski_skeleton.zeroshot.sa_dvae import SaDvaeConfig
 from ski_skeleton.zeroshot.smie import SmieConfig
 from ski_skeleton.zeroshot.smie import official_preset as official_smie
 from ski_skeleton.zeroshot.star import StarConfig
@@ -51,7 +52,7 @@ class FeatureConfig:
 class ZeroShotRecipe:
     """Everything that makes the figures of one method on one split."""
 
-    kind: Literal["synse", "smie", "star"]
+    kind: Kind
     features: FeatureConfig
     text: TextConfig
     train: TrainRule
@@ -62,12 +63,14 @@ class ZeroShotRecipe:
     """Or: names of the data set's own classes."""
     seeds: tuple[int, ...] = (0,)
     preset: Literal["default", "official"] = "default"
-    """``official`` sets the method's (and gate's) switches to what the released code computes."""
+    """``official`` sets the method's (and gate's) switches to what the released code computes;
+    SA-DVAE has none."""
     synse: SynseConfig = field(default_factory=SynseConfig)
+    sa_dvae: SaDvaeConfig = field(default_factory=SaDvaeConfig)
     smie: SmieConfig = field(default_factory=SmieConfig)
     star: StarConfig = field(default_factory=StarConfig)
     gate: GateConfig = field(default_factory=GateConfig)
-    """Of SynSE's generalised recognition; the others are calibrated."""
+    """Of SynSE's and SA-DVAE's generalised recognition; the others are calibrated."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
 
     def __post_init__(self) -> None:
@@ -77,6 +80,8 @@ class ZeroShotRecipe:
             raise ConfigError(f"seeds must be different numbers from 0, got {list(self.seeds)}")
         if self.split is not None:
             zero_shot_split(self.split)
+        if self.kind == "sa-dvae" and self.preset == "official":
+            raise ConfigError("sa-dvae has no official preset; set preset to default")
 
     @property
     def method(self) -> MethodConfig:
@@ -84,6 +89,8 @@ class ZeroShotRecipe:
         official = self.preset == "official"
         if self.kind == "synse":
             return official_synse(self.synse) if official else self.synse
+        if self.kind == "sa-dvae":
+            return self.sa_dvae
         if self.kind == "smie":
             return official_smie(self.smie) if official else self.smie
         return official_star(self.star) if official else self.star

@@ -56,11 +56,12 @@ from ski_skeleton.zeroshot.protocol import (
     tuning_task,
 )
 from ski_skeleton.zeroshot.recipe import ZeroShotRecipe, class_split, open_features
+from ski_skeleton.zeroshot.sa_dvae import SaDvae
 from ski_skeleton.zeroshot.star import StarConfig
 from ski_skeleton.zeroshot.synse import Synse, SynseConfig
 from ski_skeleton.zeroshot.texts import ClassTexts, class_texts
 
-METHODS = {"synse": "SynSE", "smie": "SMIE", "star": "STAR"}
+METHODS = {"synse": "SynSE", "sa-dvae": "SA-DVAE", "smie": "SMIE", "star": "STAR"}
 ZERO_SHOT, GENERALISED = "zero-shot, unseen classes", "generalised zero-shot"
 
 
@@ -132,7 +133,7 @@ def run_seed(
     if not data.recipe.protocol.generalised:
         return Outcome(zero_shot, None, {}, None)
     every = np.concatenate([data.rows.test_seen, rows])
-    if isinstance(model, Synse):
+    if isinstance(model, Synse | SaDvae):
         final, tuning = _gated(data, model, every, seed, folder, report)
         best = None
     else:
@@ -267,7 +268,7 @@ def _gated(
     folder: Path,
     report: ProgressReport | None,
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """SynSE's gated scores of all classes, the gate tuned on pseudo-unseen classes."""
+    """Gated scores of all classes, the gate tuned on pseudo-unseen classes."""
     features, texts, split = data.features, data.texts, data.split
 
     def seen_part(
