@@ -62,8 +62,9 @@ def test_folders_of_videos(tmp_path, films):
     whole = (films / "f2.mp4").read_bytes()
     (tmp_path / "in" / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "in" / "none.avi").touch()
+    (tmp_path / "in" / "gone.mkv").symlink_to(tmp_path / "nowhere.mkv")
     findings, table = check_videos(tmp_path / "in", decode=True)
-    assert kinds(findings) == {"copies", "video-unreadable", "video-empty"}
+    assert kinds(findings) == {"copies", "video-unreadable", "video-empty", "video-missing"}
     assert "x/f1.mp4 = " in str(next(f for f in findings.found if f.kind == "copies"))
     assert findings.counts["video files"] == 6
     assert findings.counts["video frames"] == 8 + 12 + 12 + 9
@@ -113,6 +114,8 @@ def test_command_line(tmp_path, rng, capsys):
     assert printed["limits"]["tallest_person_m"] == 3.0
     with pytest.raises(ExistingOutputError, match=r"report\.json"):
         check([str(good)], report=str(report))
+    with pytest.raises(MissingFileError, match="no such folder to write"):
+        check([str(good)], report=str(tmp_path / "gone" / "report.json"))
     assert main(["check", str(tmp_path / "gone")]) == 2
     err = capsys.readouterr().err
     assert "no such store, manifest, folder or video" in err

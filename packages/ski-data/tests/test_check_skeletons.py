@@ -112,6 +112,9 @@ def test_damage(tmp_path, rng):
     findings, table = check_skeleton_store(folder)
     assert kinds(findings) == {"damaged"}
     assert table.clips == ()
+    (folder / "meta.json").unlink()
+    findings, _ = check_skeleton_store(folder)
+    assert "meta.json is missing" in str(findings.of("problem")[0])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)

@@ -59,6 +59,8 @@ def check(
     """
     if report is not None and Path(report).exists():
         raise ExistingOutputError(f"{report} is there already; name another file or remove it")
+    if report is not None and not Path(report).parent.is_dir():
+        raise MissingFileError(f"{Path(report).parent}: no such folder to write the report to")
     rule = None if split is None else read_rule(split)
     known = None if classes is None else read_classes(classes)
     paths = [*targets, *([] if against is None else [against])]
@@ -81,11 +83,19 @@ def check(
             results.append(check_split(table, rule))
     text = _as_json(results)
     if report is not None:
-        partial = Path(report).with_name(f".{Path(report).name}.{os.getpid()}.partial")
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, report)
+        _write(Path(report), text)
     print(text if json else "\n".join(_as_table(findings) for findings in results))
     return 1 if any(findings.of("problem") for findings in results) else 0
+
+
+def _write(path: Path, text: str) -> None:
+    """The file appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _check_one(
@@ -114,8 +124,8 @@ def _file_sizes(target: str, classes: ClassSet | None) -> set[int]:
         except InputError:  # becomes a finding when the manifest itself is checked
             return set()
         named = (file for record in records for file in (record.video, record.skeleton))
-        files = [file for file in named if file is not None and file.is_file()]
-    return {file.stat().st_size for file in files}
+        files = [file for file in named if file is not None]
+    return {file.stat().st_size for file in files if file.is_file()}
 
 
 def _as_json(results: list[Findings]) -> str:

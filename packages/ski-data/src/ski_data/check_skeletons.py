@@ -15,6 +15,7 @@ import numpy as np
 
 from ski_data.check_findings import ClipFacts, ClipTable, Findings
 from ski_data.check_labels import check_labels, ntu_action
+from ski_data.errors import MissingFileError
 from ski_data.layouts import Layout, Validity
 from ski_data.progress import Progress
 from ski_data.store import SkeletonStore, StoreError
@@ -125,7 +126,7 @@ def check_skeleton_store(folder: Path | str) -> tuple[Findings, ClipTable]:
     findings = Findings(str(folder), "skeleton store")
     try:
         store = SkeletonStore(folder)
-    except StoreError as error:
+    except (StoreError, MissingFileError) as error:
         findings.add("problem", "damaged", str(error))
         return findings, ClipTable(str(folder), ())
     try:

@@ -13,12 +13,12 @@ import numpy as np
 from ski_data.check_findings import ClipFacts, ClipTable, Findings
 from ski_data.check_labels import check_labels, ntu_action
 from ski_data.classes import ClassSet
-from ski_data.errors import InputError, SkiDataError
+from ski_data.errors import InputError, MissingFileError, SkiDataError
 from ski_data.manifest import Record, read_manifest
 from ski_data.ntu.names import parse_name
 from ski_data.progress import Progress
 from ski_data.video.cache import VideoStore, VideoStoreError
-from ski_data.video.decode import probe, read_frames
+from ski_data.video.guarded import GuardedReader
 
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 """Endings of files that are taken for videos in a folder."""
@@ -87,10 +87,13 @@ def check_videos(
     Raises:
         InputError: There are none.
     """
-    files = videos_below(Path(path))
-    if not files:
+    found = videos_below(Path(path))
+    if not found:
         raise InputError(f"{path}: neither a store nor a folder with videos ({', '.join(VIDEOS)})")
     findings = Findings(str(path), "videos")
+    files = [file for file in found if file.is_file()]
+    other = [str(file) for file in found if not file.is_file()]
+    findings.add("problem", "video-missing", "no ordinary file (broken link, pipe)", other)
     empty = [file for file in files if file.stat().st_size == 0]
     findings.add("problem", "video-empty", "video files empty", map(str, empty))
     good = [file for file in files if file not in empty]
@@ -105,10 +108,10 @@ def check_videos(
 
 
 def videos_below(path: Path) -> list[Path]:
-    """Files with a video's ending in a folder, at any depth; of a file, the file."""
-    if path.is_file():
+    """What has a video's ending in a folder, at any depth, but folders; of a file, the file."""
+    if not path.is_dir():
         return [path]
-    return sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in VIDEOS and p.is_file())
+    return sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in VIDEOS and not p.is_dir())
 
 
 def check_video_store(folder: Path | str) -> tuple[Findings, ClipTable]:
@@ -117,7 +120,7 @@ def check_video_store(folder: Path | str) -> tuple[Findings, ClipTable]:
     try:
         store = VideoStore(folder)
         store.verify()
-    except VideoStoreError as error:
+    except (VideoStoreError, MissingFileError) as error:
         findings.add("problem", "damaged", str(error))
         return findings, ClipTable(str(folder), ())
     index = store.index
@@ -144,18 +147,19 @@ def check_video_store(folder: Path | str) -> tuple[Findings, ClipTable]:
 
 
 def _check_files(files: Sequence[Path], findings: Findings, decode: bool) -> None:
-    """Look through every video; with ``decode`` also decode every frame."""
+    """Look through every video, in a child process; with ``decode`` also decode every frame."""
     if not files:
         return
     bad, few, frames, seconds = [], [], 0, 0.0
     sizes: Counter[str] = Counter()
     codecs: Counter[str] = Counter()
-    with Progress("check videos", len(files)) as progress:
+    with GuardedReader() as reader, Progress("check videos", len(files)) as progress:
         for done, file in enumerate(files, 1):
             try:
-                info = probe(file)
-                if decode:
-                    _decode(file, info.frames)
+                info = reader.probe(file)
+                for start in range(0, info.frames if decode else 0, _DECODED_AT_ONCE):
+                    stop = min(start + _DECODED_AT_ONCE, info.frames)
+                    reader.read_frames(file, np.arange(start, stop), short_side=_DECODED_SIDE)
             except SkiDataError as error:
                 bad.append(str(error))
             else:
@@ -172,13 +176,6 @@ def _check_files(files: Sequence[Path], findings: Findings, decode: bool) -> Non
     findings.counts["video hours"] = round(seconds / 3600, 3)
     findings.counts["pictures"] = _listed(sizes)
     findings.counts["codecs"] = _listed(codecs)
-
-
-def _decode(file: Path, frames: int) -> None:
-    """Decode every frame, some at a time and small."""
-    for start in range(0, frames, _DECODED_AT_ONCE):
-        stop = min(start + _DECODED_AT_ONCE, frames)
-        read_frames(file, np.arange(start, stop), short_side=_DECODED_SIDE, backend="pyav")
 
 
 def _check_copies(
