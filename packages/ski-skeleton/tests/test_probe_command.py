@@ -148,7 +148,7 @@ def test_refusals(place, capsys):
     refused(capsys, "exemplars are for", "--protocol", "oneshot", "--exemplars", "[a]")
     write_model(place / "clip", "synse", CONFIG, {"x": torch.zeros(1)}, {})
     assert main(["probe", "clip", "store", "--out", "out", *PEOPLE]) == 2
-    assert "holds a synse model" in capsys.readouterr().err
+    assert "a synse model has no skeleton encoder" in capsys.readouterr().err
 
 
 CAPTIONS = ("raises a hand", "sits", "holds a cup")

@@ -13,10 +13,10 @@ from ski_data.store import SkeletonStore
 from ski_eval import format_interval, save_predictions, write_card
 from ski_skeleton.errors import RunError
 from ski_skeleton.finetune import FINETUNE
+from ski_skeleton.loading import load_encoder
 from ski_skeleton.probing import (
     ProbeConfig,
     Protocol,
-    load_encoder,
     result_cards,
     run_protocol,
 )

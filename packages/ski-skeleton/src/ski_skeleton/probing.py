@@ -9,22 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from ski_data.classes import ClassSet
-from ski_data.config import from_plain
 from ski_data.errors import InputError
 from ski_data.progress import Progress
-from ski_data.skeleton import FeederConfig
 from ski_data.store import SkeletonStore
 from ski_eval import Predictions, ResultCard, bootstrap_interval, content_hash, environment
-from ski_skeleton.c2vl.model import C2vl
-from ski_skeleton.c2vl.recipe import load_c2vl
-from ski_skeleton.errors import CheckpointError, ConfigError
+from ski_skeleton.errors import ConfigError
 from ski_skeleton.evaluate import collect_scores
 from ski_skeleton.finetune import FINETUNE, finetune
-from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
-from ski_skeleton.pipeline import load_skeleton_clip
+from ski_skeleton.loading import LoadedEncoder
 from ski_skeleton.protocols import (
     NTU120_EXEMPLARS,
     Features,
@@ -36,8 +30,7 @@ from ski_skeleton.protocols import (
     relabelled,
 )
 from ski_skeleton.store_clips import StoreClips, TrainRule
-from ski_skeleton.train import TrainConfig, read_model
-from ski_skeleton.weights import load_strictly
+from ski_skeleton.train import TrainConfig
 from ski_skeleton.zeroshot.texts import TextConfig, class_texts
 
 log = logging.getLogger(__name__)
@@ -84,51 +77,6 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A trained encoder and what its folder says."""
-
-    encoder: Hyperformer
-    layout: str
-    bodies: int
-    kind: str
-    meta: dict[str, Any]
-    feeder: FeederConfig
-    c2vl: C2vl | None = None
-    """The whole student, where the folder holds one."""
-
-
-def load_encoder(folder: str | Path, *, fresh: bool = False, seed: int = 0) -> Loaded:
-    """The skeleton encoder of a model folder: ``hyperformer``, ``skeleton-clip`` or ``c2vl``.
-
-    Args:
-        folder: the model folder.
-        fresh: random weights in place of the trained ones, for comparison.
-        seed: of them.
-
-    Raises:
-        MissingFileError, CheckpointError: no model folder, a damaged one, or one without encoder.
-    """
-    kind, plain, state, meta = read_model(folder)
-    student = None
-    if kind == "hyperformer":
-        encoder = Hyperformer(from_plain(HyperformerConfig, plain, str(folder)))
-        load_strictly(encoder, state, folder)
-    elif kind == "skeleton-clip":
-        encoder = load_skeleton_clip(folder)[0].encoder
-    elif kind == "c2vl":
-        student = load_c2vl(folder)[0]
-        encoder = student.encoder
-    else:
-        raise CheckpointError(f"{folder}: holds a {kind} model, which has no skeleton encoder")
-    if fresh:
-        torch.manual_seed(seed)
-        encoder, student = Hyperformer(encoder.config), None
-    feeder = from_plain(FeederConfig, meta.get("feeder", {}), f"{folder}: feeder")
-    config = encoder.config
-    return Loaded(encoder.eval(), config.layout, config.persons, kind, meta, feeder, student)
-
-
-@dataclass(frozen=True)
 class Outcome:
     """One figure's predictions: several where labels were drawn several times."""
 
@@ -143,7 +91,7 @@ class Outcome:
 
 
 def run_protocol(
-    loaded: Loaded,
+    loaded: LoadedEncoder,
     store: SkeletonStore,
     config: ProbeConfig,
     rule: TrainRule | None,
@@ -187,7 +135,7 @@ def run_protocol(
 class _Bench:
     """An encoder with the training and test clips of a store."""
 
-    loaded: Loaded
+    loaded: LoadedEncoder
     store: SkeletonStore
     classes: ClassSet
     config: ProbeConfig
@@ -199,8 +147,8 @@ class _Bench:
 
     def frozen(self) -> list[Outcome]:
         config, count = self.config, len(self.classes)
-        train = extract(self.loaded.encoder, self.source(self.train_rows))
-        test = extract(self.loaded.encoder, self.source(self.test_rows))
+        train = extract(self.loaded.module, self.source(self.train_rows))
+        test = extract(self.loaded.module, self.source(self.test_rows))
         if config.protocol == "knn":
             return [
                 self.outcome(f"knn-{k}", f"KNN, k = {k}", [knn_scores(train, test, count, k)], {})
@@ -260,7 +208,7 @@ class _Bench:
             seed = self.config.seed + draw
             with Progress(f"{name}, {draw + 1} of {len(parts)}", total=1) as progress:
                 scored = finetune(
-                    self.loaded.encoder,
+                    self.loaded.module,
                     self.source(self.train_rows[part], train=True, seed=seed),
                     self.source(self.test_rows),
                     len(self.classes),
@@ -291,7 +239,12 @@ class _Bench:
 
 
 def clips_for(
-    loaded: Loaded, store: SkeletonStore, rows: np.ndarray, *, train: bool = False, seed: int = 0
+    loaded: LoadedEncoder,
+    store: SkeletonStore,
+    rows: np.ndarray,
+    *,
+    train: bool = False,
+    seed: int = 0,
 ) -> StoreClips:
     """Labelled clips of a store as ``loaded`` takes them."""
     return StoreClips(
@@ -307,7 +260,7 @@ def clips_for(
 
 
 def _one_shot(
-    loaded: Loaded, store: SkeletonStore, classes: ClassSet, config: ProbeConfig
+    loaded: LoadedEncoder, store: SkeletonStore, classes: ClassSet, config: ProbeConfig
 ) -> Outcome:
     names, labels = store.names, store.index["label"]
     exemplars: Sequence[str] | None = config.exemplars or None
@@ -324,7 +277,7 @@ def _one_shot(
     notes = _check_leak(loaded, [classes.names[label] for label in novel])
     split = one_shot_split(names, labels, novel, exemplars=exemplars, seed=config.seed)
     features: list[Features] = [
-        relabelled(extract(loaded.encoder, clips_for(loaded, store, rows)), split.classes)
+        relabelled(extract(loaded.module, clips_for(loaded, store, rows)), split.classes)
         for rows in (split.exemplars, split.test)
     ]
     found = Predictions(
@@ -340,7 +293,7 @@ def _one_shot(
 
 
 def _zero_shot(
-    loaded: Loaded,
+    loaded: LoadedEncoder,
     store: SkeletonStore,
     classes: ClassSet,
     config: ProbeConfig,
@@ -382,14 +335,13 @@ def _zero_shot(
     return Outcome("zeroshot", "zero-shot, label-free pretraining", (found,), {}, notes)
 
 
-def _check_leak(loaded: Loaded, novel: Sequence[str]) -> tuple[str, ...]:
+def _check_leak(loaded: LoadedEncoder, novel: Sequence[str]) -> tuple[str, ...]:
     """Notes for the card; an encoder that was trained on a novel class is refused."""
-    seen = loaded.meta.get("classes_seen")
-    if not isinstance(seen, list):
+    if loaded.trained_on is None:
         note = "LEAK NOT EXCLUDED: the encoder does not say which classes trained it"
         log.warning(note)
         return (note,)
-    leaked = sorted(set(seen) & set(novel))
+    leaked = sorted(set(loaded.trained_on) & set(novel))
     if leaked:
         raise InputError(
             f"the encoder was trained on {leaked}, which are novel classes here; train it without "
@@ -402,7 +354,7 @@ def _check_leak(loaded: Loaded, novel: Sequence[str]) -> tuple[str, ...]:
 
 def result_cards(
     outcome: Outcome,
-    loaded: Loaded,
+    loaded: LoadedEncoder,
     store: SkeletonStore,
     config: ProbeConfig,
     rule: TrainRule | None,
@@ -424,7 +376,7 @@ def result_cards(
         "probe": config,
         "found": outcome.config,
         "feeder": loaded.feeder,
-        "encoder": {"kind": loaded.kind, "config": loaded.encoder.config},
+        "encoder": {"kind": loaded.kind, "config": loaded.module.config},
         "trained_on": {
             key: loaded.meta.get(key) for key in ("classes_seen", "labels_used", "store")
         },

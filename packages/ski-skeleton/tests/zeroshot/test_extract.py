@@ -11,11 +11,11 @@ from ski_data.splits import dataset_classes
 from ski_data.store import SkeletonStore
 from ski_skeleton.errors import CheckpointError
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
+from ski_skeleton.loading import load_encoder
 from ski_skeleton.train import write_model
 from ski_skeleton.zeroshot.extract import (
     ExtractConfig,
     extract_features,
-    load_encoder,
     merge_bodies,
 )
 

@@ -6,6 +6,7 @@ import json as json_module
 from dataclasses import replace
 from pathlib import Path
 
+from ski_data.config import to_plain
 from ski_data.errors import InputError
 from ski_data.progress import Progress
 from ski_data.skeleton import FeederConfig
@@ -13,8 +14,9 @@ from ski_data.splits import dataset_classes
 from ski_data.store import SkeletonStore
 from ski_eval import format_interval
 from ski_skeleton.errors import ConfigError
+from ski_skeleton.loading import load_encoder
 from ski_skeleton.train.loop import ProgressReport
-from ski_skeleton.zeroshot.extract import ExtractConfig, extract_features, load_encoder
+from ski_skeleton.zeroshot.extract import ExtractConfig, extract_features
 from ski_skeleton.zeroshot.features import check_output, save_features
 from ski_skeleton.zeroshot.recipe import read_zero_shot_recipe
 from ski_skeleton.zeroshot.run import run
@@ -51,7 +53,7 @@ def features(
             feeder,
             extract,
             classes=classes,
-            meta={"model": str(Path(model).name), "feeder": feeder.stream},
+            meta={"model": Path(model).name, "feeder": to_plain(feeder)},
             device=device,
             report=progress.report,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,16 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ski_data.classes import ClassSet
-from ski_data.config import from_plain
 from ski_data.errors import InputError
 from ski_data.skeleton import FeederConfig
 from ski_data.store import SkeletonStore
-from ski_skeleton import pipeline
-from ski_skeleton.errors import CheckpointError, ConfigError
-from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
+from ski_skeleton.errors import ConfigError
+from ski_skeleton.loading import LoadedEncoder
 from ski_skeleton.store_clips import StoreClips
-from ski_skeleton.train.model_folder import read_model
-from ski_skeleton.weights import load_strictly
 from ski_skeleton.zeroshot.features import FeatureSet
 from ski_skeleton.zeroshot.smie import masked_clip
 
@@ -52,48 +47,6 @@ class ExtractConfig:
                 "features: masked must be from 0, mask_frames and batch_size from 1, not "
                 f"{self.masked}, {self.mask_frames} and {self.batch_size}"
             )
-
-
-@dataclass(frozen=True)
-class LoadedEncoder:
-    """An encoder and what its folder says about it."""
-
-    module: nn.Module
-    """Has ``encode`` and, for maps, ``activations``."""
-    kind: str
-    layout: str
-    bodies: int
-    trained_on: tuple[str, ...] | None
-
-
-def load_encoder(folder: str | Path) -> LoadedEncoder:
-    """The skeleton encoder of a model folder.
-
-    Raises:
-        MissingFileError, CheckpointError: no model folder, a damaged one, or one of a kind that
-            holds no skeleton encoder.
-    """
-    kind, plain, state, meta = read_model(folder)
-    if kind == pipeline.KIND:
-        module, _ = pipeline.load_skeleton_clip(folder)
-        config = module.encoder.config
-        found: nn.Module = module.encoder
-    elif kind == "hyperformer":
-        config = from_plain(HyperformerConfig, plain, str(folder))
-        found = Hyperformer(config)
-        load_strictly(found, state, folder)
-    else:
-        raise CheckpointError(
-            f"{folder}: a {kind} model; features come from {pipeline.KIND} or hyperformer models"
-        )
-    seen = meta.get("classes_seen")
-    if seen is not None and not (
-        isinstance(seen, list) and all(isinstance(name, str) for name in seen)
-    ):
-        raise CheckpointError(f"{folder}: classes_seen is no list of names; copy the folder again")
-    return LoadedEncoder(
-        found.eval(), kind, config.layout, config.persons, None if seen is None else tuple(seen)
-    )
 
 
 def merge_bodies(activations: Tensor, how: Merge) -> Tensor:

@@ -13,8 +13,9 @@ from ski_data.splits import dataset_classes, zero_shot_split
 from ski_data.store import SkeletonStore
 from ski_eval import content_hash
 from ski_skeleton.errors import ConfigError
+from ski_skeleton.loading import load_encoder
 from ski_skeleton.store_clips import TrainRule
-from ski_skeleton.zeroshot.extract import ExtractConfig, Report, extract_features, load_encoder
+from ski_skeleton.zeroshot.extract import ExtractConfig, Report, extract_features
 from ski_skeleton.zeroshot.features import FeatureSet, load_features
 from ski_skeleton.zeroshot.gate import GateConfig
 from ski_skeleton.zeroshot.methods import Kind, MethodConfig
