@@ -187,6 +187,7 @@ def test_slightly_wrong_frame_count_is_set_right(tmp_path, avi_file, numbers):
         path.write_bytes(_with_frame_count(avi_file.read_bytes(), promised))
         assert probe(path).frames == 32
         assert not probe(path).decord
+        assert packets(path) is not None  # without B frames nothing can be missing in between
         assert numbers(read_frames(path, [31, 0])) == [31, 0]
 
 

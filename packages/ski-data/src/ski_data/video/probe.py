@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -254,93 +254,112 @@ def _probe(path: str, size: int, changed: int) -> VideoInfo:
     return scan(path, size, changed).info
 
 
+@dataclass
+class _Walk:
+    """What the packets of a file tell, in its order."""
+
+    pts: list[int | None] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+    first: av.VideoFrame | None = None
+    end: float = 0.0  # seconds, of all streams
+    cut: bool = False
+    discards: bool = False
+
+
 @lru_cache(maxsize=8)  # a million packets are 24 MB
 def scan(path: str, size: int, changed: int) -> Scan:
     """Go through the packets of a file, as :func:`regular_file` names it."""
     del changed  # part of the key only
-    pts: list[int | None] = []
-    keys: list[int] = []
-    end = 0.0
-    cut = discards = False
-    first: av.VideoFrame | None = None
     with opened(path) as (container, stream):
-        context = stream.codec_context
-        for packet in _packets(container, path):
-            if packet.pts is not None and packet.time_base:
-                end = max(end, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
-            if packet.stream_index != stream.index or packet.size == 0:
-                continue
-            if cut:
-                raise VideoError(damaged(path, len(pts)))
-            if packet.is_corrupt:
-                cut = True
-                continue
-            if packet.is_keyframe:
-                keys.append(len(pts))
-                first = first or _decode_alone(context, packet)
-            pts.append(packet.pts)
-            discards = discards or packet.is_discard
-            if len(pts) > MAX_FRAMES:
-                raise VideoError(f"{path}: more than {MAX_FRAMES} frames; cut it into clips")
+        walk = _walk(container, stream, path)
         kind = container.format.name.split(",")[0]
+        promised, count = stream.frames, len(walk.pts)
+        _check_promises(path, walk, promised, container.duration if kind == "matroska" else None)
+        missing = walk.cut or promised > count
         if kind == "matroska":
-            promised_end = (container.duration or 0) / 1e6
-            if end < COMPLETE * promised_end:
-                raise VideoError(
-                    f"{path}: the header promises {promised_end:.1f} s, the file ends after "
-                    f"{end:.1f} s: it was cut off; get it again"
-                )
-            cut = cut or matroska_is_short(path, size)
-        promised = stream.frames
-        if kind == "mov" and promised == 0:
-            cut = cut or not fragments_are_whole(path, size)
-        if promised > 0 and len(pts) < COMPLETE * promised:
-            raise VideoError(
-                f"{path}: the header promises {promised} frames, the file holds {len(pts)}: it was "
-                "cut off or its header is wrong; get it again, or rewrite it with "
-                "`ffmpeg -i FILE -c copy NEW`"
-            )
-        codec = context.codec.canonical_name
-        ordered = not context.has_b_frames or kind != "avi"  # AVI does not tell when they are shown
+            missing = missing or matroska_is_short(path, size)
+        elif kind == "mov" and promised == 0:
+            missing = missing or not fragments_are_whole(path, size)
+        context = stream.codec_context
+        codec, reordered = context.codec.canonical_name, bool(context.has_b_frames)
         packets = None
-        if (
-            ordered
-            and not cut
-            and not discards
-            and promised in (0, len(pts))
-            and codec in _FRAME_PER_PACKET
-        ):
-            packets = _packet_table(pts, keys)
+        if codec in _FRAME_PER_PACKET and not walk.discards:
+            packets = _packet_table(walk.pts, walk.keys)
+        if packets is not None:
+            reordered = reordered or bool((np.diff(packets.pts) < 0).any())
+        if packets is not None and reordered and (missing or kind == "avi"):
+            packets = None  # what is missing may come before what is there; AVI tells no order
         fps = float(stream.average_rate or 0)
-        if first is None:
-            first = _first_frame(path)
-        turn = round(first.rotation / 90) % 4
-        width, height = first.width, first.height
-        suits_decord = (
-            packets is not None
-            and turn == 0
-            and not (width % 2 or height % 2 or width < _DECORD_WIDTH or first.interlaced_frame)
-            and (not context.has_b_frames or codec == "h264")
-            and not _open_groups(packets)
-            and codec in _DECORD_CODECS.get(kind, ())
-            and first.format.name in _DECORD_PIXELS
-            and importlib.util.find_spec("decord") is not None
-        )
-    whole = not cut and promised <= len(pts)
-    frames = len(pts) if packets else _count(path, whole=whole)
-    if not whole:
+        first = walk.first or _first_frame(path)
+    exact = packets is not None and not missing and promised in (0, count)
+    frames = count if packets is not None else _count(path, whole=not missing)
+    if missing:
         log.warning("%s: cut off, or its header is wrong: %d whole frames are read", path, frames)
-    return Scan(
-        VideoInfo(
-            frames=frames,
-            width=height if turn % 2 else width,
-            height=width if turn % 2 else height,
-            fps=fps,
-            codec=codec,
-            rotation=90 * turn,
-            decord=suits_decord,
-        ),
-        packets,
+    turn = round(first.rotation / 90) % 4
+    info = VideoInfo(
+        frames=frames,
+        width=first.height if turn % 2 else first.width,
+        height=first.width if turn % 2 else first.height,
+        fps=fps,
+        codec=codec,
+        rotation=90 * turn,
+        decord=exact and _suits_decord(first, packets, kind, codec, reordered),
+    )
+    return Scan(info, packets)
+
+
+def _walk(container: av.container.InputContainer, stream: av.VideoStream, path: str) -> _Walk:
+    walk = _Walk()
+    for packet in _packets(container, path):
+        if packet.pts is not None and packet.time_base:
+            end = (packet.pts + (packet.duration or 0)) * float(packet.time_base)
+            walk.end = max(walk.end, end)
+        if packet.stream_index != stream.index or packet.size == 0:
+            continue
+        if walk.cut:
+            raise VideoError(damaged(path, len(walk.pts)))
+        if packet.is_corrupt:
+            walk.cut = True
+            continue
+        if packet.is_keyframe:
+            walk.keys.append(len(walk.pts))
+            walk.first = walk.first or _decode_alone(stream.codec_context, packet)
+        walk.pts.append(packet.pts)
+        walk.discards = walk.discards or packet.is_discard
+        if len(walk.pts) > MAX_FRAMES:
+            raise VideoError(f"{path}: more than {MAX_FRAMES} frames; cut it into clips")
+    return walk
+
+
+def _check_promises(path: str, walk: _Walk, frames: int, duration: int | None) -> None:
+    """Refuse what is far from the frames and microseconds of the header, where it tells."""
+    promised_end = (duration or 0) / 1e6
+    if walk.end < COMPLETE * promised_end:
+        raise VideoError(
+            f"{path}: the header promises {promised_end:.1f} s, the file ends after "
+            f"{walk.end:.1f} s: it was cut off; get it again"
+        )
+    if frames > 0 and len(walk.pts) < COMPLETE * frames:
+        raise VideoError(
+            f"{path}: the header promises {frames} frames, the file holds {len(walk.pts)}: it was "
+            "cut off or its header is wrong; get it again, or rewrite it with "
+            "`ffmpeg -i FILE -c copy NEW`"
+        )
+
+
+def _suits_decord(
+    first: av.VideoFrame, packets: Packets | None, kind: str, codec: str, reordered: bool
+) -> bool:
+    return (
+        packets is not None
+        and importlib.util.find_spec("decord") is not None
+        and codec in _DECORD_CODECS.get(kind, ())
+        and first.format.name in _DECORD_PIXELS
+        and first.rotation == 0
+        and first.width >= _DECORD_WIDTH
+        and not (first.width % 2 or first.height % 2 or first.interlaced_frame)
+        and (not reordered or codec == "h264")
+        and not _open_groups(packets)
     )
 
 
@@ -369,6 +388,7 @@ def _first_frame(path: str) -> av.VideoFrame:
 
 
 def _packet_table(pts: list[int | None], keys: list[int]) -> Packets | None:
+    """None where times are missing or equal, or the file does not begin with a key frame."""
     if not pts or None in pts or not keys or keys[0] != 0:
         return None
     times, starts = np.array(pts, np.int64), np.array(keys, np.int64)
