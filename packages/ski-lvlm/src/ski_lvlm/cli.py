@@ -99,7 +99,23 @@ def _read_array(path: str) -> np.ndarray:
     return values
 
 
-COMMANDS: dict[str, Callable[..., object]] = {"pool": pool, "convert": convert}
+def train(recipe: str, *, out: str, processes: int = 1) -> int:
+    """Train projectors over a frozen language model; the same command goes on after a kill.
+
+    Under torchrun or the DeepSpeed launcher, start ``-m ski_lvlm train`` there and leave
+    ``processes`` alone.
+
+    Args:
+        recipe: YAML file, see ski_lvlm.train.LvlmRecipe.
+        out: run folder; gets config.yaml, log.jsonl, checkpoints/ and in the end model/.
+        processes: processes on this machine, one for each GPU.
+    """
+    from ski_lvlm.launch import launch, run
+
+    return run(recipe, out) if processes == 1 else launch(recipe, out, processes)
+
+
+COMMANDS: dict[str, Callable[..., object]] = {"pool": pool, "convert": convert, "train": train}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,5 +125,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="ski-lvlm",
         version=__version__,
-        description="Prepare video and skeleton tokens for language models, convert projectors.",
+        description="Video and skeleton tokens for language models: prepare, train, convert.",
     )

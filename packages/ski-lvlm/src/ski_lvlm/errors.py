@@ -23,3 +23,9 @@ class TokenError(SkiLvlmError, ValueError):
 
 class PromptError(SkiLvlmError, ValueError):
     """A conversation, template or tokenizer of which no prompt can be made."""
+
+
+class LaunchError(SkiLvlmError, RuntimeError):
+    """A process of a training ended before its work did."""
+
+    exit_code = 1

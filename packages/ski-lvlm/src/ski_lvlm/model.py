@@ -209,13 +209,14 @@ def _project(projectors: Projectors, which: int, features: Features) -> Features
     if features is None:
         return None
     given = [None, None]
+    dtype = next(projectors.parameters()).dtype
     if isinstance(features, Tensor):
-        given[which] = features
+        given[which] = features.to(dtype)
         return projectors(*given)[which]
     present = [rows for rows in features if rows is not None]
     if not present:
         return None
-    given[which] = torch.cat(present)
+    given[which] = torch.cat(present).to(dtype)
     parts = iter(projectors(*given)[which].split([len(rows) for rows in present]))
     return [None if rows is None else next(parts) for rows in features]
 

@@ -27,8 +27,8 @@ class ProjectorConfig:
 
     width: int = 4096
     """Embedding width of the language model (D); 4096 for LLaMA 7B."""
-    video_channels: int = 1024
-    """Channels of a video token; 1024 for CLIP ViT-L/14."""
+    video_channels: int | None = 1024
+    """Channels of a video token; 1024 for CLIP ViT-L/14; none: no video projector."""
     skeleton_channels: int | None = 216
     """Channels of a skeleton token; 216 for Hyperformer; none: no skeleton projector."""
     layers: int = 1
@@ -40,6 +40,8 @@ class ProjectorConfig:
         sizes = (self.width, self.video_channels, self.skeleton_channels, self.layers)
         if any(size is not None and size < 1 for size in sizes):
             raise ConfigError(f"{self}: sizes are 1 or more")
+        if self.video_channels is None and self.skeleton_channels is None:
+            raise ConfigError("projectors need video_channels or skeleton_channels")
 
 
 class Projectors(nn.Module):
@@ -54,7 +56,9 @@ class Projectors(nn.Module):
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.video = _layers(config.video_channels, config)
+        self.video: nn.Module | None = None
+        if config.video_channels is not None:
+            self.video = _layers(config.video_channels, config)
         self.skeleton: nn.Module | None = None
         if config.skeleton_channels is not None:
             self.skeleton = _layers(config.skeleton_channels, config)

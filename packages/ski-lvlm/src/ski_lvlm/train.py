@@ -1,0 +1,515 @@
+"""Training the projectors over a frozen language model, on any number of processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import yaml
+
+from ski_data.config import from_plain, read_yaml, to_plain
+from ski_data.instructions import read_instructions
+from ski_lvlm.base import BaseConfig, Precision, load_language_model, load_tokenizer
+from ski_lvlm.conversations import Conversations, PromptConfig, length_grouped
+from ski_lvlm.convert import from_published_file
+from ski_lvlm.engine import (
+    MOMENTS,
+    DeepSpeedEngine,
+    Engine,
+    PlainEngine,
+    State,
+    Zero,
+    deepspeed_config,
+    processes,
+    trainable,
+    world,
+)
+from ski_lvlm.errors import ConfigError
+from ski_lvlm.feature_store import FeatureStore
+from ski_lvlm.lvlm_folder import LoraSettings, LvlmConfig, assemble, save_lvlm
+from ski_lvlm.model import Batch, Loss, SkiLvlm
+from ski_lvlm.projector import ProjectorConfig, Projectors, load_projectors
+from ski_skeleton.errors import CheckpointError, DivergedError, RunError
+from ski_skeleton.weights import read_weights, write_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[int, int, str], None]
+"""Called with steps done, steps in all, and a short text."""
+_STATE, _RECORD = "state.safetensors", "record.json"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Files of a training run; relative paths start at the working folder."""
+
+    pairs: str
+    """Training pairs, ``.json`` or ``.jsonl`` (:mod:`ski_data.instructions`)."""
+    video: str | None = None
+    """Feature store of video tokens, or a folder of published files."""
+    skeleton: str | None = None
+    """The same of skeleton tokens."""
+
+
+@dataclass(frozen=True)
+class LvlmRecipe:
+    """Everything that a training run depends on."""
+
+    base: BaseConfig
+    data: DataConfig
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    projector_layers: int = 1
+    boundary_rows: bool = True
+    """Train the embeddings of the six start and end tokens too."""
+    start: str | None = None
+    """Projectors to start from: a published file, or a model folder of projectors."""
+    lora: LoraSettings | None = None
+    epochs: int = 3
+    batch_size: int = 32
+    """Prompts of an update, over all processes."""
+    micro_batch: int = 4
+    """Prompts that one process takes at once."""
+    lr: float = 2e-5
+    warmup: float = 0.03
+    """Share of the updates over which the learning rate rises from 0; then a cosine to 0."""
+    clip_norm: float = 1.0
+    seed: int = 42
+    precision: Precision = "bfloat16"
+    """Of the language model and its activations; what trains is kept in float32."""
+    checkpointing: bool = False
+    """Compute activations of the language model again in the backward pass, to save memory."""
+    zero: Zero = "2"
+    log_every: int = 10
+    checkpoint_every: int = 200
+    """Updates between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        counts = ("epochs", "batch_size", "micro_batch", "log_every", "checkpoint_every")
+        wrong = [f"{k} is {getattr(self, k)}, at least 1" for k in counts if getattr(self, k) < 1]
+        if self.batch_size % self.micro_batch:
+            wrong.append(f"batch_size {self.batch_size} is no multiple of micro_batch")
+        if self.lr <= 0 or self.clip_norm <= 0:
+            wrong.append("lr and clip_norm must be positive")
+        if not 0 <= self.warmup < 1:
+            wrong.append(f"warmup is a share from 0 to 1, not {self.warmup}")
+        if self.precision == "float16":
+            wrong.append("precision float16 is for inference; train in bfloat16 or float32")
+        if wrong:
+            raise ConfigError("training: " + "; ".join(wrong))
+
+
+def read_recipe(path: str | Path) -> LvlmRecipe:
+    """A recipe from a YAML file.
+
+    Raises:
+        InputError: not YAML, unknown settings, or values that cannot be used.
+    """
+    return from_plain(LvlmRecipe, read_yaml(path), str(path))
+
+
+def learning_rate(recipe: LvlmRecipe, step: int, total: int) -> float:
+    """Linear warm-up from 0, then half a cosine to 0; ``step`` from 0."""
+    warm = math.ceil(recipe.warmup * total)
+    if step < warm:
+        return recipe.lr * step / warm
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def train(recipe: LvlmRecipe, out: str | Path, *, report: Report | None = None) -> Path:
+    """Train, and write the model folder ``OUT/model``; called again after a kill, it goes on.
+
+    ``OUT`` gets ``config.yaml``, ``log.jsonl`` and ``checkpoints/``. The course of the training
+    does not depend on the number of processes but for rounding, and they may be others when it
+    goes on.
+
+    Returns:
+        The model folder, which the first process writes.
+
+    Raises:
+        RunError: The folder holds a run with other settings.
+        ConfigError: Settings that do not fit the base model or the number of processes.
+        PromptError, FeatureError: Data that cannot be used.
+        DivergedError: A loss that is not finite; names the step and its pairs.
+    """
+    out = Path(out)
+    with processes(recipe.zero) as device:
+        rank, ranks = world()
+        if recipe.batch_size % (recipe.micro_batch * ranks):
+            raise ConfigError(
+                f"batch_size {recipe.batch_size} cannot be dealt to {ranks} processes in "
+                f"micro-batches of {recipe.micro_batch}; change micro_batch or the processes"
+            )
+        if (out / "model").exists():
+            raise RunError(f"{out / 'model'}: already trained; choose another run folder")
+        run = _Run(recipe, out, device, report)
+        if rank == 0:
+            _claim(out, recipe)
+        if dist.is_initialized():
+            dist.barrier()
+        run.go()
+        return out / "model"
+
+
+class _Run:
+    """One process of a training run."""
+
+    def __init__(
+        self, recipe: LvlmRecipe, out: Path, device: torch.device, report: Report | None
+    ) -> None:
+        self.recipe, self.out, self.device, self.report = recipe, out, device, report
+        self.rank, self.ranks = world()
+        stores = {
+            name: None if (path := getattr(recipe.data, name)) is None else FeatureStore(path)
+            for name in ("video", "skeleton")
+        }
+        for name, store in stores.items():
+            if store is None and getattr(recipe.prompts, name) != "absent":
+                raise ConfigError(
+                    f"prompts.{name} is {getattr(recipe.prompts, name)}, but data.{name} names no "
+                    f"features; name them, or set prompts.{name} to absent"
+                )
+        self.model_config, self.model, tokenizer = _model(recipe, stores, device)
+        self.data = Conversations(
+            read_instructions(recipe.data.pairs),
+            tokenizer,
+            self.model.vocabulary,
+            recipe.prompts,
+            video=stores["video"],
+            skeleton=stores["skeleton"],
+        )
+        self.steps_per_epoch = len(self.data) // recipe.batch_size
+        if self.steps_per_epoch == 0:
+            raise ConfigError(
+                f"{recipe.data.pairs}: {len(self.data)} usable pairs are less than one batch of "
+                f"{recipe.batch_size}; lower batch_size"
+            )
+        self.total = self.steps_per_epoch * recipe.epochs
+
+    def go(self) -> None:
+        recipe = self.recipe
+        saved = _latest(self.out)
+        step = 0
+        state = None
+        if saved is not None:
+            state, step = _read_checkpoint(saved)
+            _put(self.model, state, saved)
+            log.info("%s: going on from update %d of %d", self.out, step, self.total)
+        if recipe.checkpointing:
+            self.model.language_model.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
+        engine = self._engine()
+        self.model.train()
+        if recipe.checkpointing:
+            self.model.language_model.train()  # transformers recomputes only in this mode
+        if state is not None:
+            engine.load(state, step, self._micro_batches(step)[0])
+        ceiling = matmul_flops(self.device, getattr(torch, recipe.precision))
+        history = _History(self.out, step, self.rank == 0, self._flops(), ceiling)
+        while step < self.total:
+            torch.manual_seed(
+                int(np.random.SeedSequence([recipe.seed, step, self.rank]).generate_state(1)[0])
+            )
+            tokens = int(self.data.supervised[self._indices(step)].sum())
+            for batch in self._micro_batches(step):
+                history.add(engine.backward(batch, tokens), batch)
+            rate = learning_rate(recipe, step, self.total)
+            norm = engine.step(rate)
+            step += 1
+            if not math.isfinite(norm) or step % recipe.log_every == 0 or step == self.total:
+                line = history.flush(step, step / self.steps_per_epoch, rate, norm)
+                if not math.isfinite(line["loss"]) or not math.isfinite(norm):
+                    ids = [self.data.pairs[i].id for i in self._indices(step - 1)]
+                    raise DivergedError(
+                        f"update {step}: the loss is {line['loss']}, the gradient's norm {norm}; "
+                        f"pairs {', '.join(ids)}; check their features or lower lr"
+                    )
+                if self.report is not None and self.rank == 0:
+                    self.report(step, self.total, f"loss {line['loss']:.3f}")
+            if step % recipe.checkpoint_every == 0 or step == self.total:
+                state = engine.state()
+                if self.rank == 0:
+                    _write_checkpoint(self.out, step, state)
+        self._save(engine.state())
+
+    def _engine(self) -> Engine:
+        recipe = self.recipe
+        if recipe.zero == "none":
+            return PlainEngine(self.model, clip_norm=recipe.clip_norm)
+        config = deepspeed_config(
+            recipe.zero,
+            micro_batch=recipe.micro_batch,
+            parts=recipe.batch_size // (recipe.micro_batch * self.ranks),
+            clip_norm=recipe.clip_norm,
+            bfloat16=recipe.precision == "bfloat16",
+        )
+        return DeepSpeedEngine(self.model, config)
+
+    def _indices(self, step: int) -> np.ndarray:
+        """Pairs of an update, over all processes."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        batches = length_grouped(
+            self.data.lengths, self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch
+        )
+        return batches[place]
+
+    def _micro_batches(self, step: int) -> list[Batch]:
+        """This process's share of an update; prompts of one micro-batch are about equally long."""
+        indices, size = self._indices(step), self.recipe.micro_batch
+        parts = [indices[at : at + size] for at in range(0, len(indices), size)]
+        epoch = step // self.steps_per_epoch
+        return [
+            _to(self.data.batch(part, seed=self.recipe.seed, epoch=epoch), self.device)
+            for part in parts[self.rank :: self.ranks]
+        ]
+
+    def _flops(self) -> Callable[[Batch], float]:
+        """Floating point operations of forward and backward: 4 per frozen weight and token."""
+        decoder = self.model.language_model.get_decoder()
+        weights = sum(_size(p) for p in decoder.parameters())
+        weights -= _size(self.model.language_model.get_input_embeddings().weight)
+        config = self.model.language_model.config
+        attention = 6 * config.hidden_size * config.num_hidden_layers
+
+        def count(batch: Batch) -> float:
+            lengths = batch.mask.sum(1).double()
+            return float(4 * weights * lengths.sum() + attention * (lengths**2).sum())
+
+        return count
+
+    def _save(self, state: dict[str, torch.Tensor]) -> None:
+        if self.rank != 0:
+            return
+        recipe = self.recipe
+        weights = {name: state[name] for name in state if not name.startswith("exp_avg")}
+        meta = {
+            "base": to_plain(recipe.base),
+            "prompts": to_plain(recipe.prompts),
+            "data": to_plain(recipe.data),
+            "pairs": len(self.data),
+            "pairs_cut": self.data.cut,
+            "pairs_dropped": self.data.dropped,
+            "updates": self.total,
+            "seed": recipe.seed,
+        }
+        save_lvlm(self.out / "model", self.model_config, weights, meta)
+
+
+def _model(
+    recipe: LvlmRecipe, stores: dict[str, FeatureStore | None], device: torch.device
+) -> tuple[LvlmConfig, SkiLvlm, PreTrainedTokenizerFast]:
+    """The model to train, its projectors as new or as ``recipe.start`` has them."""
+    channels = {
+        name: store.channels or store[store.names[0]].shape[1]
+        for name, store in stores.items()
+        if store is not None and getattr(recipe.prompts, name) != "absent"
+    }
+    tokenizer, vocabulary = load_tokenizer(recipe.base)
+    language_model = load_language_model(recipe.base, precision=recipe.precision, device=device)
+    sizes = ProjectorConfig(
+        width=language_model.get_input_embeddings().weight.shape[1],
+        video_channels=channels.get("video"),
+        skeleton_channels=channels.get("skeleton"),
+        layers=recipe.projector_layers,
+        boundary_rows=recipe.boundary_rows,
+    )
+    config = LvlmConfig(recipe.base, sizes, recipe.lora)
+    torch.manual_seed(recipe.seed)
+    model = assemble(language_model, vocabulary, config)
+    if recipe.start is not None:
+        _start(model.projectors, recipe.start, vocabulary)
+    return config, model, tokenizer
+
+
+def _start(projectors: Projectors, path: str, vocabulary: int) -> None:
+    """Copy what the start has of the projectors; a skeleton projector it lacks stays new."""
+    if Path(path).is_dir():
+        given = load_projectors(path)[0]
+    else:
+        given = from_published_file(read_weights(path), path, vocabulary=vocabulary)
+    ours, theirs = dict(projectors.named_parameters()), dict(given.named_parameters())
+    parts = {name.split(".")[0] for name in theirs} & {name.split(".")[0] for name in ours}
+    for name, parameter in ours.items():
+        if name.split(".")[0] not in parts:
+            continue
+        if name not in theirs or theirs[name].shape != parameter.shape:
+            found = tuple(theirs[name].shape) if name in theirs else "nothing"
+            raise CheckpointError(
+                f"{path}: {name} must be {tuple(parameter.shape)}, found {found}; start from "
+                "projectors of this base model and these features"
+            )
+        with torch.no_grad():
+            parameter.copy_(theirs[name])
+
+
+class _History:
+    """What happened since the last line of ``log.jsonl``."""
+
+    def __init__(
+        self,
+        out: Path,
+        step: int,
+        main: bool,
+        flops: Callable[[Batch], float],
+        ceiling: float,
+    ) -> None:
+        self.path, self.main, self.flops, self.ceiling = out / "log.jsonl", main, flops, ceiling
+        if main and self.path.exists():  # lines behind the checkpoint will be written again
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [
+                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
+            ]
+            self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self._forget()
+
+    def _forget(self) -> None:
+        self.sums: list[torch.Tensor] = []
+        self.supervised = self.tokens = 0
+        self.work = 0.0
+        self.since = time.perf_counter()
+
+    def add(self, loss: Loss, batch: Batch) -> None:
+        self.sums.append(loss.sum.detach())
+        self.supervised += loss.tokens
+        self.tokens += int(batch.mask.sum())
+        self.work += self.flops(batch)
+
+    def flush(self, step: int, epoch: float, rate: float, norm: float) -> dict[str, Any]:
+        device = self.sums[0].device
+        total = torch.stack(self.sums).sum().double().cpu()
+        counts = torch.tensor(
+            [float(total), float(self.supervised), float(self.tokens), self.work],
+            dtype=torch.float64,
+            device="cpu" if device.type == "cpu" else device,
+        )
+        if dist.is_initialized():
+            dist.all_reduce(counts)
+        seconds = time.perf_counter() - self.since
+        loss, supervised, tokens, work = counts.tolist()
+        line = {
+            "step": step,
+            "epoch": round(epoch, 4),
+            "loss": loss / max(supervised, 1),
+            "lr": rate,
+            "gradient_norm": norm,
+            "tokens_per_second": round(tokens / seconds, 1),
+            "mfu": round(work / seconds / (world()[1] * self.ceiling), 4),
+            "seconds": round(seconds, 3),
+        }
+        if self.main:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        self._forget()
+        return line
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a matrix product of this size on this device, the best of five."""
+    size = 4096 if device.type == "cuda" else 512
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best = math.inf
+    for _ in range(5):
+        begin = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - begin)
+    return 2 * size**3 / best
+
+
+def _claim(out: Path, recipe: LvlmRecipe) -> None:
+    """Make the folder this run's own, or check that it already is."""
+    path = out / "config.yaml"
+    free = {"zero", "micro_batch", "log_every", "checkpoint_every", "checkpointing"}
+    plain = to_plain(recipe)
+    if path.exists():
+        before = read_yaml(path)
+        changed = [k for k in plain if k not in free and before.get(k) != plain[k]]
+        if changed:
+            raise RunError(
+                f"{out}: holds a run with other settings ({', '.join(changed)}); give another "
+                "folder or remove it"
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise RunError(f"{out}: is there already and no run of this program; give another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(".config.yaml.part")
+    part.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    os.replace(part, path)
+
+
+def _latest(out: Path) -> Path | None:
+    found = [p for p in (out / "checkpoints").glob("*") if p.name.isdigit()]
+    return max(found, key=lambda p: int(p.name), default=None)
+
+
+def _write_checkpoint(out: Path, step: int, state: State) -> None:
+    """Write ``checkpoints/STEP`` whole, then drop the older ones."""
+    root = out / "checkpoints"
+    target, part = root / str(step), root / f".{step}.part"
+    if target.exists():
+        return
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    write_weights(part / _STATE, state)
+    (part / _RECORD).write_text(json.dumps({"step": step}) + "\n", encoding="utf-8")
+    os.replace(part, target)
+    for old in root.iterdir():
+        if old != target:
+            shutil.rmtree(old)
+
+
+def _read_checkpoint(path: Path) -> tuple[State, int]:
+    try:
+        step = int(json.loads((path / _RECORD).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path / _RECORD}: cannot be read ({error}); remove {path} to start again"
+        ) from error
+    return read_weights(path / _STATE), step
+
+
+def _put(model: SkiLvlm, state: State, path: Path) -> None:
+    """The weights of a checkpoint into the model."""
+    wanted = trainable(model)
+    names = {name for name in state if not name.startswith(MOMENTS)}
+    odd = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
+    if names != set(wanted) or odd:
+        raise CheckpointError(
+            f"{path}: holds {sorted(names)}, this model trains {sorted(wanted)}; remove {path} to "
+            "start again"
+        )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(state[name])
+
+
+def _size(parameter: torch.Tensor) -> int:
+    """Numbers in a parameter, also where DeepSpeed has taken it apart."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    def move(values: Any) -> Any:
+        if values is None:
+            return None
+        if isinstance(values, torch.Tensor):
+            return values.to(device, non_blocking=True)
+        return [move(value) for value in values]
+
+    return Batch(*(move(getattr(batch, f.name)) for f in fields(batch)))

@@ -1,0 +1,82 @@
+"""A language model, features and training pairs small enough for tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from ski_data.instructions import Instruction, write_instructions
+from ski_lvlm.feature_store import FeatureWriter
+
+ACTIONS = ("drinks water", "sits down", "waves", "claps")
+
+
+def make_base(folder: Path, tokenizer: Path) -> Path:
+    """A random LLaMA of two layers as a folder of the hub's form."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=500,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    PreTrainedTokenizerFast.from_pretrained(tokenizer).save_pretrained(folder)
+    return folder
+
+
+def make_data(folder: Path, clips: int = 24) -> None:
+    """Features that tell one of four actions, and a pair for each clip."""
+    rng = np.random.default_rng(0)
+    centres = {"video": rng.standard_normal((4, 6)), "skeleton": rng.standard_normal((4, 5))}
+    names = [f"clip{n:02d}" for n in range(clips)]
+    for kind, rows in (("video", 4), ("skeleton", 3)):
+        writer = FeatureWriter(folder / kind, {"kind": kind})
+        for n, name in enumerate(names):
+            noise = rng.standard_normal((rows + n % 2, centres[kind].shape[1]))
+            writer.add(name, torch.from_numpy(centres[kind][n % 4] + 0.1 * noise).float())
+        writer.flush()
+        writer.finish(names)
+    write_instructions(
+        folder / "pairs.jsonl",
+        [
+            Instruction(name, name, "What happens?", f"A person {ACTIONS[n % 4]}.")
+            for n, name in enumerate(names)
+        ],
+    )
+
+
+def write_recipe(path: Path, folder: Path, **changes: object) -> Path:
+    """A recipe of a few updates on what ``folder`` holds."""
+    plain = {
+        "base": {"name": str(folder / "base")},
+        "data": {
+            "pairs": str(folder / "pairs.jsonl"),
+            "video": str(folder / "video"),
+            "skeleton": str(folder / "skeleton"),
+        },
+        "epochs": 2,
+        "batch_size": 8,
+        "micro_batch": 2,
+        "lr": 0.01,
+        "precision": "float32",
+        "zero": "none",
+        "log_every": 1,
+        "checkpoint_every": 2,
+    }
+    path.write_text(yaml.safe_dump(plain | changes))
+    return path
+
+
+def losses(out: Path) -> list[float]:
+    """Loss of every update of a run."""
+    lines = (out / "log.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
