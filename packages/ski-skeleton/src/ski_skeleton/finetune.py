@@ -66,6 +66,7 @@ def finetune(
     folder: Path,
     *,
     seed: int = 0,
+    device: str = "cpu",
     report: ProgressReport | None = None,
 ) -> torch.Tensor:
     """Train a copy of ``encoder`` with a fresh linear layer; scores of the test clips ``(N, K)``.
@@ -79,6 +80,6 @@ def finetune(
     torch.manual_seed(seed)
     task = FineTune(encoder, classes)
     fit(task, train, replace(config, seed=seed), folder, report=report)
-    scores = collect_scores(task.logits, test)
+    scores = collect_scores(task.to(device).logits, test, device=device)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return torch.from_numpy(scores.logits)

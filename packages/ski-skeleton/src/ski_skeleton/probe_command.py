@@ -11,6 +11,7 @@ from ski_data.errors import InputError
 from ski_data.skeleton import STREAMS
 from ski_data.store import SkeletonStore
 from ski_eval import format_interval, save_predictions, write_card
+from ski_skeleton.c2vl.commands import check_device
 from ski_skeleton.errors import RunError
 from ski_skeleton.finetune import FINETUNE
 from ski_skeleton.loading import load_encoder
@@ -46,6 +47,7 @@ def probe(
     fresh: bool = False,
     method: str | None = None,
     seed: int = 0,
+    device: str = "cpu",
     json: bool = False,
 ) -> None:
     """Measure an encoder on a store of labelled clips, its own or another (transfer).
@@ -73,10 +75,13 @@ def probe(
         fresh: random weights in place of the trained ones, for comparison.
         method: what cards call the encoder; by default its kind.
         seed: of folds, draws and trainings.
+        device: where the trained encoder runs, cpu or an accelerator such as cuda; trainings use
+            what there is.
         json: print one JSON object per number instead of a table.
     """
     if seed < 0:
         raise InputError(f"--seed must be 0 or more, got {seed}")
+    check_device(device)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file; choose another folder")
@@ -90,6 +95,7 @@ def probe(
         text=text,
         training=training,
         seed=seed,
+        device=device,
     )
     rule = None
     if protocol not in ("oneshot", "zeroshot") or subjects or cameras or setups:

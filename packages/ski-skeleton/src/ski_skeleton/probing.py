@@ -61,6 +61,8 @@ class ProbeConfig:
     training: TrainConfig = FINETUNE
     """Of the finetune protocols."""
     seed: int = 0
+    device: str = "cpu"
+    """Where the trained encoder runs."""
 
     def __post_init__(self) -> None:
         wrong = []
@@ -147,8 +149,8 @@ class _Bench:
 
     def frozen(self) -> list[Outcome]:
         config, count = self.config, len(self.classes)
-        train = extract(self.loaded.module, self.source(self.train_rows))
-        test = extract(self.loaded.module, self.source(self.test_rows))
+        train = extract(self.loaded.module, self.source(self.train_rows), device=config.device)
+        test = extract(self.loaded.module, self.source(self.test_rows), device=config.device)
         if config.protocol == "knn":
             return [
                 self.outcome(f"knn-{k}", f"KNN, k = {k}", [knn_scores(train, test, count, k)], {})
@@ -215,6 +217,7 @@ class _Bench:
                     self.config.training,
                     folder / f"{name}-{draw}",
                     seed=seed,
+                    device=self.config.device,
                     report=progress.report,
                 )
             scores.append(scored.numpy())
@@ -277,7 +280,10 @@ def _one_shot(
     notes = _check_leak(loaded, [classes.names[label] for label in novel])
     split = one_shot_split(names, labels, novel, exemplars=exemplars, seed=config.seed)
     features: list[Features] = [
-        relabelled(extract(loaded.module, clips_for(loaded, store, rows)), split.classes)
+        relabelled(
+            extract(loaded.module, clips_for(loaded, store, rows), device=config.device),
+            split.classes,
+        )
         for rows in (split.exemplars, split.test)
     ]
     found = Predictions(
@@ -320,7 +326,10 @@ def _zero_shot(
             f"{student.config.concept_width}; take the tower that made those"
         )
     source = clips_for(loaded, store, np.flatnonzero(rows))
-    scores = collect_scores(lambda batch: student.class_scores(batch["skeleton"], texts), source)
+    student, texts = student.to(config.device), texts.to(config.device)
+    scores = collect_scores(
+        lambda batch: student.class_scores(batch["skeleton"], texts), source, device=config.device
+    )
     position = np.full(len(classes), -1)
     position[chosen] = np.arange(len(chosen))
     found = Predictions(

@@ -1,0 +1,1 @@
+"""C2VL on skeletons without video: captions told from the joints themselves."""
