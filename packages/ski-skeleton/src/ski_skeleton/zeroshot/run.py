@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from torch import nn
 from ski_data.config import from_plain, to_plain
 from ski_data.errors import ExistingOutputError
 from ski_eval import (
+    Interval,
     Predictions,
     ResultCard,
     Score,
@@ -97,6 +98,10 @@ def prepare(recipe: ZeroShotRecipe, *, report: ProgressReport | None = None) -> 
         words=isinstance(config, SynseConfig),
         part_names=config.part_names if isinstance(config, StarConfig) else (),
     )
+    if recipe.text.file is None and recipe.kind == "star" and recipe.text.parts is None:
+        notes.append("parts are only named, not described")
+    if recipe.text.file is None and recipe.kind == "synse" and recipe.text.phrases is None:
+        notes.append("first words of the class names stand for verbs, the others for nouns")
     if protocol.permute_names is not None:
         rng = np.random.default_rng(protocol.permute_names)
         texts = texts.subset(derangement(len(split.names), rng).tolist())
@@ -439,7 +444,7 @@ def make_cards(data: Prepared, outcomes: Sequence[Outcome], seconds: float) -> l
                 metric=metric,
                 value=None if not values else (several.mean if several else values[0]),
                 n=rows[0].n,
-                interval=several.interval if several else rows[0].interval,
+                interval=_within(several.interval) if several else rows[0].interval,
                 n_classes=rows[0].n_classes,
                 seeds=recipe.seeds,
                 split_hash=data.split.hash,
@@ -453,3 +458,10 @@ def make_cards(data: Prepared, outcomes: Sequence[Outcome], seconds: float) -> l
             )
         )
     return cards
+
+
+def _within(interval: Interval | None) -> Interval | None:
+    """An interval of a share, cut to 0..1, which Student's t does not know of."""
+    if interval is None:
+        return None
+    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
