@@ -21,7 +21,9 @@ def tiny(tmp_path_factory, golden_folder):
     folder = tmp_path_factory.mktemp("tiny")
     make_base(folder / "base", golden_folder / "tiny_tokenizer")
     make_data(folder)
-    return folder
+    yield folder
+    if torch.distributed.is_initialized():  # DeepSpeed's, which stays while a process trains
+        torch.distributed.destroy_process_group()
 
 
 @pytest.fixture

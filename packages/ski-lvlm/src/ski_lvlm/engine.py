@@ -8,6 +8,7 @@ engine and any number of processes.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
@@ -291,34 +292,30 @@ def processes(zero: Zero) -> Iterator[torch.device]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
+    own = zero == "none" and ranks > 1 and not dist.is_initialized()
+    before = set(os.environ)
     if zero != "none":
         _start_deepspeed(backend)  # stays until the process ends: it cannot be started twice
-    own = zero == "none" and ranks > 1 and not dist.is_initialized()
-    if own:
+    elif own:
         dist.init_process_group(backend)
     try:
         yield device
     finally:
         if own:
             dist.destroy_process_group()
+        for name in set(os.environ) - before:
+            del os.environ[name]
 
 
 def _start_deepspeed(backend: str) -> None:
-    import socket
+    import deepspeed
 
     if "RANK" not in os.environ:  # one process without a launcher
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             port = found.getsockname()[1]
-        os.environ |= {
-            "RANK": "0",
-            "LOCAL_RANK": "0",
-            "WORLD_SIZE": "1",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-        }
-    import deepspeed
-
+        os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), "0")
+        os.environ |= {"WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     # Its shared-memory collectives on CPUs would be compiled at the first run, for a minute.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if not dist.is_initialized():
