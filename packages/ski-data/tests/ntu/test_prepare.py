@@ -33,7 +33,7 @@ def raw(tmp_path, rng):
 
 
 def test_store_holds_every_recording(raw, tmp_path):
-    prepare(str(raw), str(tmp_path / "store"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "store"), workers=1)
     store = SkeletonStore(tmp_path / "store")
     assert store.names == ["S001C001P001R001A003", "S001C002P003R001A002"]
     assert store.index["label"].tolist() == [2, 1]
@@ -47,7 +47,7 @@ def test_store_holds_every_recording(raw, tmp_path):
 
 
 def test_ntu120_repeats_the_only_body(raw, tmp_path):
-    prepare(str(raw), str(tmp_path / "store"), dataset="ntu120", workers=1)
+    prepare("ntu120", str(raw), str(tmp_path / "store"), workers=1)
     store = SkeletonStore(tmp_path / "store")
     assert len(store) == 3
     clip = store.clip("S020C001P045R001A070")
@@ -56,7 +56,7 @@ def test_ntu120_repeats_the_only_body(raw, tmp_path):
 
 @pytest.mark.parametrize(("dataset", "split"), [("ntu60", "CS"), ("ntu120", "CSub")])
 def test_archive_from_store_equals_the_published_scripts(golden, tmp_path, dataset, split):
-    prepare(str(golden / "ntu_raw"), str(tmp_path / "store"), dataset=dataset, workers=1)
+    prepare(dataset, str(golden / "ntu_raw"), str(tmp_path / "store"), workers=1)
     archive(str(tmp_path / "store"), str(tmp_path / "a.npz"), f"{dataset}/xsub")
     with np.load(tmp_path / "a.npz") as archived:
         arrays = {name: archived[name] for name in archived.files}
@@ -67,7 +67,7 @@ def test_archive_from_store_equals_the_published_scripts(golden, tmp_path, datas
 
 @pytest.mark.parametrize(("dataset", "protocol"), [("ntu60", "xview"), ("ntu120", "xset")])
 def test_archives_come_back_as_they_went(golden, tmp_path, dataset, protocol):
-    prepare(str(golden / "ntu_raw"), str(tmp_path / "s"), dataset=dataset, workers=1)
+    prepare(dataset, str(golden / "ntu_raw"), str(tmp_path / "s"), workers=1)
     archive(str(tmp_path / "s"), str(tmp_path / "a.npz"), f"{dataset}/{protocol}")
     assert main(["import", str(tmp_path / "a.npz"), str(tmp_path / "t")]) == 0
     archive(str(tmp_path / "t"), str(tmp_path / "b.npz"), f"{dataset}/{protocol}")
@@ -82,13 +82,13 @@ def test_archives_come_back_as_they_went(golden, tmp_path, dataset, protocol):
 def test_listed_recordings_are_left_out(raw, tmp_path):
     listed = tmp_path / "missing.txt"
     listed.write_text("S001C001P001R001A003\n")
-    prepare(str(raw), str(tmp_path / "store"), workers=1, missing=str(listed))
+    prepare("ntu60", str(raw), str(tmp_path / "store"), workers=1, missing=str(listed))
     assert SkeletonStore(tmp_path / "store").names == ["S001C002P003R001A002"]
 
 
 def test_ntus_own_list_is_the_default(raw, tmp_path):
     (raw / "S001C002P005R002A008.skeleton").write_text("0\n")
-    prepare(str(raw), str(tmp_path / "store"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "store"), workers=1)
     assert len(SkeletonStore(tmp_path / "store")) == 2
 
 
@@ -96,33 +96,33 @@ def test_a_bad_file_leaves_nothing_behind(raw, tmp_path):
     bad = raw / "S001C001P001R001A009.skeleton"
     bad.write_text("3\n1\n")
     with pytest.raises(InputError, match=r"S001C001P001R001A009\.skeleton, line 2"):
-        prepare(str(raw), str(tmp_path / "store"), workers=1)
+        prepare("ntu60", str(raw), str(tmp_path / "store"), workers=1)
     assert [p.name for p in tmp_path.iterdir()] == ["raw"]
 
 
 def test_errors(raw, tmp_path):
     out = str(tmp_path / "store")
     with pytest.raises(MissingFileError, match="gone"):
-        prepare(str(tmp_path / "gone"), out)
+        prepare("ntu60", str(tmp_path / "gone"), out)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no \.skeleton files"):
-        prepare(str(tmp_path / "empty"), out)
+        prepare("ntu60", str(tmp_path / "empty"), out)
     with pytest.raises(InputError, match="ntu60, ntu120, other"):
-        prepare(str(raw), out, dataset="ntu")
+        prepare("ntu", str(raw), out)
     shutil.copy(raw / "S001C001P001R001A003.skeleton", raw / "part")
     with pytest.raises(InputError, match="keep one"):
-        prepare(str(raw), out)
+        prepare("ntu60", str(raw), out)
     (tmp_path / "store").mkdir()
     (raw / "part" / "S001C001P001R001A003.skeleton").unlink()
     with pytest.raises(ExistingOutputError):
-        prepare(str(raw), out)
+        prepare("ntu60", str(raw), out)
 
 
 def test_other_recordings_have_no_missing_list(raw, tmp_path, rng):
     write_skeleton(raw / "S001C002P005R002A008.skeleton", rng.normal(size=(4, 25, 3)))
     labels = tmp_path / "labels.csv"
     labels.write_text("id,name\n" + "".join(f"{i},action {i}\n" for i in range(70)))
-    prepare(str(raw), str(tmp_path / "s"), dataset="other", classes=str(labels), workers=1)
+    prepare("other", str(raw), str(tmp_path / "s"), classes=str(labels), workers=1)
     store = SkeletonStore(tmp_path / "s")
     assert len(store) == 4
     assert store.classes.names[69] == "action 69"
@@ -134,7 +134,7 @@ def test_actions_beyond_the_classes(raw, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("id,name\n0,drink\n1,eat\n")
     with pytest.raises(InputError, match=r"A003\.skeleton: action 3 .*1\.\.2"):
-        prepare(str(raw), str(tmp_path / "s"), classes=str(labels))
+        prepare("ntu60", str(raw), str(tmp_path / "s"), classes=str(labels))
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_processes_give_the_same_store(tmp_path, rng):
     for i in range(1, 41):
         write_skeleton(raw / f"S001C001P001R001A{i:03d}.skeleton", rng.normal(size=(3, 25, 3)))
     for workers in (1, 2):
-        prepare(str(raw), str(tmp_path / str(workers)), workers=workers)
+        prepare("ntu60", str(raw), str(tmp_path / str(workers)), workers=workers)
     one, two = (SkeletonStore(tmp_path / str(workers)) for workers in (1, 2))
     assert one.sha256 == two.sha256
 
@@ -160,7 +160,7 @@ def pack(path, files):
 
 
 def test_archives_give_the_bytes_of_the_folder(raw, tmp_path):
-    prepare(str(raw), str(tmp_path / "loose"), dataset="ntu120", workers=1)
+    prepare("ntu120", str(raw), str(tmp_path / "loose"), workers=1)
     files = sorted(raw.rglob("*.skeleton"))
     pack(tmp_path / "all.zip", files)
     zips = tmp_path / "zips"
@@ -169,7 +169,7 @@ def test_archives_give_the_bytes_of_the_folder(raw, tmp_path):
     pack(zips / "s018.zip", files[2:])
     for source in (tmp_path / "all.zip", zips):
         out = tmp_path / f"{source.stem}-store"
-        prepare(str(source), str(out), dataset="ntu120", workers=1)
+        prepare("ntu120", str(source), str(out), workers=1)
         assert contents(out) == contents(tmp_path / "loose")
 
 
@@ -179,7 +179,7 @@ def test_bad_member_is_named_with_its_line(tmp_path):
     pack(tmp_path / "raw.zip", [bad])
     where = r"raw\.zip/nturgb\+d_skeletons/S001C001P001R001A009\.skeleton, line 2"
     with pytest.raises(InputError, match=where):
-        prepare(str(tmp_path / "raw.zip"), str(tmp_path / "store"), workers=1)
+        prepare("ntu60", str(tmp_path / "raw.zip"), str(tmp_path / "store"), workers=1)
     assert not (tmp_path / "store").exists()
 
 
@@ -195,14 +195,14 @@ def audit(frame, event, argument):
             os.kill(os.getpid(), signal.SIGKILL)
     return audit
 sys.settrace(audit)
-prepare(raw, out, workers=1)
+prepare("ntu60", raw, out, workers=1)
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_a_killed_run_goes_on(raw, tmp_path, monkeypatch, rng):
     write_skeleton(raw / "S001C001P001R001A004.skeleton", np.ones((40, 25, 3)).cumsum(0))
-    prepare(str(raw), str(tmp_path / "whole"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "whole"), workers=1)
     made = []
     monkeypatch.setattr(
         prepare_module, "recording_rows", lambda r: made.append(r.stem) or recording_rows(r)
@@ -215,7 +215,7 @@ def test_a_killed_run_goes_on(raw, tmp_path, monkeypatch, rng):
             made.clear()
             journal = tmp_path / f".{out.name}.partial" / "journal.jsonl"
             whole = max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
-            prepare(str(raw), str(out), workers=1)
+            prepare("ntu60", str(raw), str(out), workers=1)
             assert len(made) == 3 - whole
             assert not journal.parent.exists()
         assert contents(out) == contents(tmp_path / "whole")
@@ -227,15 +227,15 @@ def test_any_cut_of_the_unfinished_files_is_mended(raw, tmp_path, journal, joint
     """What a power failure may leave: either file shorter than it was."""
     for folder in ("a", "b"):
         shutil.rmtree(tmp_path / folder, ignore_errors=True)
-    prepare(str(raw), str(tmp_path / "a"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "a"), workers=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StoreWriter, "_finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            prepare(str(raw), str(tmp_path / "b"), workers=1)
+            prepare("ntu60", str(raw), str(tmp_path / "b"), workers=1)
     work = tmp_path / ".b.partial"
     for path, size in ((work / "journal.jsonl", journal), (work / "store" / "joints.npy", joints)):
         path.write_bytes(path.read_bytes()[:size])
-    prepare(str(raw), str(tmp_path / "b"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "b"), workers=1)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
@@ -247,10 +247,10 @@ def test_other_input_starts_again(raw, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(StoreWriter, "_finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            prepare(str(raw), str(tmp_path / "b"), workers=1)
+            prepare("ntu60", str(raw), str(tmp_path / "b"), workers=1)
     write_skeleton(raw / "S001C001P001R001A003.skeleton", np.ones((40, 25, 3)).cumsum(0))
-    prepare(str(raw), str(tmp_path / "a"), workers=1)
-    prepare(str(raw), str(tmp_path / "b"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "a"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "b"), workers=1)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
@@ -261,23 +261,23 @@ def test_a_full_disk_is_said_and_the_run_goes_on(raw, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(StoreWriter, "_finish", full)
         with pytest.raises(SkiDataError, match=r"No space left on device.*goes on"):
-            prepare(str(raw), str(tmp_path / "b"), workers=1)
+            prepare("ntu60", str(raw), str(tmp_path / "b"), workers=1)
     assert not (tmp_path / "b").exists()
-    prepare(str(raw), str(tmp_path / "b"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "b"), workers=1)
     SkeletonStore(tmp_path / "b").verify()
 
 
 @pytest.mark.parametrize("size", [0, 100, 500, 2000, 2500])
 def test_where_ever_the_disk_is_full(raw, tmp_path, full_disk, size, capsys):
     """At the joints, the journal or the index: one line, no store, and the next run mends it."""
-    command = ["prepare", str(raw), str(tmp_path / "b"), "--workers=1"]
+    command = ["prepare", "ntu60", str(raw), str(tmp_path / "b"), "--workers=1"]
     with full_disk(size):
         assert main(command) == 2
     said = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"ski-data: .*b: cannot be written \(File too large\).*", said[-1])
     assert not (tmp_path / "b").exists()
     assert main(command) == 0
-    prepare(str(raw), str(tmp_path / "a"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "a"), workers=1)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
@@ -291,16 +291,16 @@ def test_kills_at_random_moments_leave_no_trace(tmp_path, rng, kill_until_done, 
         name = f"S001C001P001R{1 + i // 61:03d}A{1 + i % 60:03d}.skeleton"
         write_skeleton(raw / name, rng.normal(size=(90, 25, 3)))
     out = tmp_path / "b"
-    kills = kill_until_done(out, "prepare", str(raw), str(out), f"--workers={workers}")
+    kills = kill_until_done(out, "prepare", "ntu60", str(raw), str(out), f"--workers={workers}")
     assert kills
-    prepare(str(raw), str(tmp_path / "a"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "a"), workers=1)
     assert contents(tmp_path / "a") == contents(out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "raw"]
 
 
 @pytest.mark.parametrize("size", [0, 2000])
 def test_a_full_disk_leaves_no_archive(raw, tmp_path, full_disk, size):
-    prepare(str(raw), str(tmp_path / "store"), workers=1)
+    prepare("ntu60", str(raw), str(tmp_path / "store"), workers=1)
     with full_disk(size), pytest.raises(SkiDataError, match=r"a\.npz: cannot be written"):
         archive(str(tmp_path / "store"), str(tmp_path / "a.npz"), "ntu60/xsub")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw", "store"]
@@ -325,7 +325,7 @@ def test_workers_end_with_a_killed_run(tmp_path, rng):
     for i in range(1, 121):
         name = f"S001C001P001R{1 + i // 61:03d}A{1 + i % 60:03d}.skeleton"
         write_skeleton(raw / name, rng.normal(size=(300, 25, 3)))
-    call = f"prepare({str(raw)!r}, {str(raw)!r} + 's', workers=2)"
+    call = f"prepare('ntu60', {str(raw)!r}, {str(raw)!r} + 's', workers=2)"
     code = f"from ski_data.ntu.prepare import prepare; {call}"
     guarded = tmp_path / "run.py"
     guarded.write_text(f"if __name__ == '__main__':\n    {code}\n")

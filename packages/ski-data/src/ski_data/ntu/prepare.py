@@ -63,9 +63,9 @@ def rows_to_clip(rows: np.ndarray) -> np.ndarray:
 
 
 def prepare(
+    dataset: Dataset,
     raw: str,
     out: str,
-    dataset: Dataset = "ntu60",
     workers: int = 0,
     missing: str | None = None,
     classes: str | None = None,
@@ -78,11 +78,11 @@ def prepare(
     After a kill or a full disk, the same command goes on where it was.
 
     Args:
+        dataset: ntu60 takes setups 1 to 17, ntu120 all; other is for files of the same form and
+            naming that are not NTU's.
         raw: Folder that holds the files or zip archives of them, at any depth, or one zip archive;
             archives are read without unpacking.
         out: Store to make; it must not be there yet.
-        dataset: ntu60 takes setups 1 to 17, ntu120 all; other is for files of the same form and
-            naming that are not NTU's.
         workers: Processes; 0 means one per CPU.
         missing: Text file with recordings to leave out, one name a line, instead of NTU's list.
         classes: Label file (CSV with id,name) with the actions in order, where they are not NTU's.
