@@ -13,6 +13,7 @@ from ski_data.ntu.align import align
 from ski_data.ntu.denoise import denoise
 from ski_data.ntu.prepare import prepare_rows, prepare_store
 from ski_data.ntu.skeleton_file import JOINTS, parse_skeleton, read_skeleton
+from ski_data.processes import keep_freed_memory
 
 _FRAMES, _BODIES, _FILES = 100, 2, 320
 
@@ -65,6 +66,7 @@ def plain_read(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 def measure_text(folder: Path) -> list[Row]:
     """Rows on parsing and preprocessing; files are made in ``folder``."""
+    keep_freed_memory()  # as a worker of prepare does
     rng = np.random.default_rng(0)
     raw = folder / "raw"
     raw.mkdir()

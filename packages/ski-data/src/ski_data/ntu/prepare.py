@@ -30,7 +30,7 @@ from ski_data.ntu.denoise import denoise
 from ski_data.ntu.names import parse_name
 from ski_data.ntu.recordings import Recording, close_archives, find_recordings, fingerprint
 from ski_data.ntu.skeleton_file import parse_skeleton, read_skeleton
-from ski_data.processes import end_with_parent
+from ski_data.processes import end_with_parent, keep_freed_memory
 from ski_data.progress import Progress
 from ski_data.splits import dataset_classes
 from ski_data.store import SingleBody, SkeletonStore, StoreWriter
@@ -269,6 +269,11 @@ def _listed_names(file: str) -> set[str]:
     return names
 
 
+def _start_worker() -> None:
+    end_with_parent()
+    keep_freed_memory()
+
+
 @contextmanager
 def in_order(workers: int, tasks: int, chunk: int) -> Iterator[Callable[..., Iterable[Any]]]:
     """A ``map`` that keeps the order; in processes where that pays.
@@ -288,7 +293,7 @@ def in_order(workers: int, tasks: int, chunk: int) -> Iterator[Callable[..., Ite
             close_archives()
         return
     pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
     try:
         yield partial(pool.map, chunksize=chunk)
