@@ -68,6 +68,43 @@ def test_tokens_keep_the_order_of_time(scatter):
     assert not torch.allclose(tokens[6], tokens[28])
 
 
+@pytest.mark.parametrize("tokens", ["frames", "joints"])
+def test_tokens_are_ordered_by_time_then_joint(tokens, scatter):
+    model = scatter(Hyperformer(SMALL)).double().eval()
+    clips = torch.randn(2, 3, 9, 25, 2, dtype=torch.float64)
+    with torch.no_grad():
+        found = model.encode(clips, tokens=tokens)
+        maps = model.activations(clips)  # (N, M, T', V, W)
+        plain = []
+        for n in range(2):
+            rows = []
+            for t in range(5):
+                joints = [(maps[n, 0, t, v] + maps[n, 1, t, v]) / 2 for v in range(25)]
+                rows += joints if tokens == "joints" else [sum(joints) / 25]
+            plain.append(torch.stack(rows))
+    torch.testing.assert_close(found.tokens, torch.stack(plain))
+    torch.testing.assert_close(found.tokens.mean(1), found.features)
+
+
+def test_joint_token_follows_its_joint():
+    config = HyperformerConfig(heads=1, strides=(2,), persons=1, output=None)
+    model = Hyperformer(config).eval()  # fresh attention is the identity: joints do not mix
+    clips = torch.zeros(1, 3, 24, 25, 1)
+    clips[:, :, 12:, 7] = 1.0
+    with torch.no_grad():
+        moved = model.encode(clips, tokens="joints").tokens[0]
+        still = model.encode(torch.zeros_like(clips), tokens="joints").tokens[0]
+    changed = ((moved - still).abs().amax(-1) > 1e-6).nonzero()[:, 0].tolist()
+    assert {token % 25 for token in changed} == {7}
+    assert min(changed) // 25 >= 3  # the kernel looks 4 frames ahead of frame 12
+    assert (len(moved), max(changed) // 25) == (12 * 25, 11)
+
+
+def test_unknown_tokens_are_named():
+    with pytest.raises(ConfigError, match="frames or joints, not 'bodies'"):
+        Hyperformer(SMALL).encode(torch.zeros(1, 3, 8, 25, 2), tokens="bodies")
+
+
 def test_swapping_bodies_with_equal_norms_changes_nothing():
     model = Hyperformer(SMALL).eval()  # fresh data norm treats both bodies alike
     clips = torch.randn(2, 3, 8, 25, 2)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -255,14 +256,28 @@ class Hyperformer(nn.Module):
             x = block(x)
         return x.view(clips.shape[0], -1, *x.shape[1:])
 
-    def encode(self, clips: Tensor) -> Encoded:
-        """Pooled features ``(N, W)`` and tokens per time step ``(N, T', W)``.
+    def encode(self, clips: Tensor, tokens: Literal["frames", "joints"] = "frames") -> Encoded:
+        """Pooled features ``(N, W)`` and tokens, one per time step or per time step and joint.
 
-        Means run over joints and bodies (an absent body counts, as published); the tokens keep
-        the order of time.
+        Means run over joints and bodies (an absent body counts, as published). Tokens keep the
+        order of time, which the per-frame feature of SKI Models' ``Hyperformer.py`` loses by a
+        reshape in place of a transpose.
+
+        Args:
+            clips: ``(N, 3, T, V, M)``.
+            tokens: ``frames`` gives ``(N, T', W)``, the mean over joints; ``joints`` gives
+                ``(N, T' * V, W)``, time step after time step and in each the joints in the
+                layout's order: token ``t * V + v`` is joint ``v`` at step ``t``.
+
+        Raises:
+            ConfigError: clips of another shape, or tokens of another kind.
         """
-        tokens = self.activations(clips).mean((1, 3))
-        return Encoded(tokens.mean(1), tokens)
+        if tokens not in ("frames", "joints"):
+            raise ConfigError(f"tokens must be frames or joints, not {tokens!r}")
+        of_joints = self.activations(clips).mean(1)
+        of_frames = of_joints.mean(2)
+        found = of_frames if tokens == "frames" else of_joints.flatten(1, 2)
+        return Encoded(of_frames.mean(1), found)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Head output ``(N, output)``, or the features when there is no head."""
