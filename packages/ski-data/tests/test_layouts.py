@@ -60,7 +60,7 @@ def test_left_and_right_by_name(layout):
     ("name", "count"),
     [
         *[("kinect25", 25), ("kinect22", 22), ("kinect20", 20), ("kinect15", 15)],
-        *[("bandai22", 22), ("hdm05_31", 31), ("mediapipe33", 33)],
+        *[("bvh22", 22), ("hdm05-31", 31), ("mediapipe33", 33)],
         *[("coco17", 17), ("coco133", 133), ("h36m17", 17)],
     ],
 )
@@ -222,7 +222,7 @@ def test_copied_joints_are_marked(rng):
     assert np.flatnonzero(~measured).tolist() == [7, 11, 21, 22, 23, 24]
     assert np.array_equal(converted[:, 7], converted[:, 6])
     np.testing.assert_allclose(converted[:, 20], joints[:, 2], atol=1e-6)
-    assert convert(rng.normal(size=(31, 3)), "hdm05_31")[1].all()
+    assert convert(rng.normal(size=(31, 3)), "hdm05-31")[1].all()
 
 
 def test_mediapipe_points_down_and_has_no_spine(rng):
@@ -258,8 +258,8 @@ def test_convert_refuses(rng):
     ("file", "layout"),
     [
         ("ui_prmd/ui_prmd_kinect22.npz", "kinect22"),
-        ("hdm05_11/hdm05_11class_30fps.npz", "hdm05_31"),
-        ("bandai_namco_motion/bandai_namco_motion1_30fps.npz", "bandai22"),
+        ("hdm05_11/hdm05_11class_30fps.npz", "hdm05-31"),
+        ("bandai_namco_motion/bandai_namco_motion1_30fps.npz", "bvh22"),
     ],
 )
 def test_layouts_equal_those_of_the_real_files(shared, file, layout):

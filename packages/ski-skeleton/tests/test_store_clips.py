@@ -83,8 +83,8 @@ def test_refusals(store, tmp_path):
         StoreClips(store, [], FEEDER, train=False)
     with pytest.raises(InputError, match="2 clips but 1 labels"):
         StoreClips(store, [0, 1], FEEDER, train=False, labels=np.array([0]))
-    with pytest.raises(InputError, match="no map from kinect25 to hdm05_31"):
-        StoreClips(store, [0], FEEDER, layout="hdm05_31", train=False)
+    with pytest.raises(InputError, match="no map from kinect25 to hdm05-31"):
+        StoreClips(store, [0], FEEDER, layout="hdm05-31", train=False)
     two = SkeletonStore(write_store(tmp_path / "two", bodies=2))
     with pytest.raises(InputError, match="of 2 bodies, the encoder takes 1"):
         StoreClips(two, [0], FEEDER, bodies=1, train=False)

@@ -3,7 +3,7 @@
 from ski_data.layouts.conversion import Validity, convert, joint_validity
 from ski_data.layouts.layout import UNITS, Layout, axes_matrix
 from ski_data.layouts.tables import (
-    BANDAI22,
+    BVH22,
     COCO17,
     COCO133,
     H36M17,
@@ -18,7 +18,7 @@ from ski_data.layouts.tables import (
 )
 
 __all__ = [
-    "BANDAI22",
+    "BVH22",
     "COCO17",
     "COCO133",
     "H36M17",

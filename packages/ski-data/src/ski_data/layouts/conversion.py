@@ -41,11 +41,11 @@ _MAPS: dict[tuple[str, str], str] = {
         left_upper_leg left_lower_leg left_foot left_leg_toes
         right_upper_leg right_lower_leg right_foot right_leg_toes
         chest =left_hand =left_hand =right_hand =right_hand""",
-    ("bandai22", "kinect25"): """Hips Spine Neck Head
+    ("bvh22", "kinect25"): """Hips Spine Neck Head
         UpperArm_L LowerArm_L Hand_L =Hand_L UpperArm_R LowerArm_R Hand_R =Hand_R
         UpperLeg_L LowerLeg_L Foot_L Toes_L UpperLeg_R LowerLeg_R Foot_R Toes_R
         Chest =Hand_L =Hand_L =Hand_R =Hand_R""",
-    ("hdm05_31", "kinect25"): """root upperback upperneck head
+    ("hdm05-31", "kinect25"): """root upperback upperneck head
         lclavicle lhumerus lradius lhand rclavicle rhumerus rradius rhand
         lhipjoint lfemur ltibia lfoot rhipjoint rfemur rtibia rfoot
         thorax lfingers lthumb rfingers rthumb""",

@@ -45,8 +45,8 @@ KINECT22 = build_layout(
 )
 """Kinect v2 joints rebuilt from joint angles, as in UI-PRMD."""
 
-BANDAI22 = build_layout(
-    "bandai22",
+BVH22 = build_layout(
+    "bvh22",
     """joint_Root Hips Spine Chest Neck Head Shoulder_L UpperArm_L LowerArm_L Hand_L Shoulder_R
     UpperArm_R LowerArm_R Hand_R UpperLeg_L LowerLeg_L Foot_L Toes_L UpperLeg_R LowerLeg_R Foot_R
     Toes_R""",
@@ -58,7 +58,7 @@ BANDAI22 = build_layout(
 """Bandai-Namco-Research-Motiondataset; joint 0 is a point on the floor."""
 
 HDM05_31 = build_layout(
-    "hdm05_31",
+    "hdm05-31",
     """root lhipjoint lfemur ltibia lfoot ltoes rhipjoint rfemur rtibia rfoot rtoes lowerback
     upperback thorax lowerneck upperneck head lclavicle lhumerus lradius lwrist lhand lfingers
     lthumb rclavicle rhumerus rradius rwrist rhand rfingers rthumb""",
@@ -216,7 +216,7 @@ LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
         *(KINECT25, KINECT22, KINECT20, KINECT15),
-        *(BANDAI22, HDM05_31, MEDIAPIPE33, COCO17, COCO133, H36M17),
+        *(BVH22, HDM05_31, MEDIAPIPE33, COCO17, COCO133, H36M17),
     )
 }
 
