@@ -34,6 +34,13 @@ def test_warmup_is_linear_and_inside_the_clock():
     assert learning_rate(config, 30, 10, 100) == learning_rate(cosine, 30, 10, 100)
 
 
+def test_warmup_by_epoch_stays_within_each():
+    config = OptimConfig(lr=0.025, schedule="step", warmup_epochs=5, warmup_by="epoch")
+    rates = [learning_rate(config, s, 10, 100) for s in range(70)]
+    epochs = [0.025 * min(1, (epoch + 1) / 5) for epoch in range(7) for _ in range(10)]
+    assert rates == pytest.approx(epochs)
+
+
 def test_steps_at_milestones():
     config = OptimConfig(lr=1.0, schedule="step", milestones=(2, 3))
     rates = [learning_rate(config, s, 10, 100) for s in (19, 20, 30)]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import pytest
 import torch
-import torch.nn.functional as F
 from test_skeleton_clip import CONFIG, NAMES
 
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
@@ -11,11 +11,14 @@ from ski_skeleton.train.tasks import AlignSkeletons, ClassifySkeletons
 BATCH = {"skeleton": torch.randn(4, 3, 8, 25, 2), "label": torch.tensor([0, 2, 1, 2])}
 
 
-def test_classification_is_cross_entropy():
-    task = ClassifySkeletons(Hyperformer(HyperformerConfig(heads=1, strides=(2,), output=3)))
-    task.eval()
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_classification_is_cross_entropy(smoothing):
+    encoder = Hyperformer(HyperformerConfig(heads=1, strides=(2,), output=3))
+    task = ClassifySkeletons(encoder, label_smoothing=smoothing).eval()
     losses = task(BATCH)
-    expected = F.cross_entropy(task.encoder(BATCH["skeleton"]), BATCH["label"])
+    log = torch.log_softmax(encoder(BATCH["skeleton"]), -1)
+    own = log[torch.arange(4), BATCH["label"]]
+    expected = -((1 - smoothing) * own + smoothing * log.mean(-1)).mean()
     torch.testing.assert_close(losses["loss"], expected)
 
 

@@ -25,6 +25,8 @@ class OptimConfig:
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     warmup_epochs: float = 0.0
     """Linear warm-up; the cosine clock includes it, as in the released code."""
+    warmup_by: Literal["step", "epoch"] = "step"
+    """The warm-up rises with every step, or once per epoch, as Hyperformer's does."""
     min_ratio: float = 0.01
     """Last learning rate of the cosine, as a share of ``lr``."""
     milestones: tuple[float, ...] = ()
@@ -66,6 +68,8 @@ def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int, total: i
     """Learning rate of optimiser step ``step`` (from 0) of ``total``."""
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
+        if config.warmup_by == "epoch":
+            return config.lr * min(1.0, (step // steps_per_epoch + 1) / config.warmup_epochs)
         return config.lr * min(1.0, (step + 1) / warmup)
     if config.schedule == "cosine":
         low = config.lr * config.min_ratio

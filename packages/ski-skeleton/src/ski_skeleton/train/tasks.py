@@ -12,17 +12,18 @@ from ski_skeleton.train.task import Batch, Losses, Task
 
 
 class ClassifySkeletons(Task):
-    """Cross entropy of a Hyperformer's class logits: its pretraining on the seen classes."""
+    """Cross entropy of a Hyperformer's class logits: on all classes, or on the seen ones alone."""
 
-    def __init__(self, encoder: Hyperformer) -> None:
+    def __init__(self, encoder: Hyperformer, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
+        self.label_smoothing = label_smoothing
 
     def losses(self, batch: Batch) -> Losses:
         """``skeleton`` ``(N, 3, T, V, M)`` and ``label`` ``(N,)`` to ``loss`` and ``accuracy``."""
         logits = self.encoder(batch["skeleton"])
         return {
-            "loss": F.cross_entropy(logits, batch["label"]),
+            "loss": F.cross_entropy(logits, batch["label"], label_smoothing=self.label_smoothing),
             "accuracy": (logits.argmax(-1) == batch["label"]).float().mean(),
         }
 
