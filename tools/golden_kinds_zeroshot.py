@@ -1,13 +1,8 @@
-"""How golden cases of the zero-shot baselines are run: SynSE, SMIE and STAR.
-
-Of SMIE and STAR these are the parts behind the encoder. The answers ``out_encoder_*`` of their
-cases, of an ST-GCN and a Shift-GCN, are not compared here.
-"""
+"""How golden cases of the zero-shot baselines are run: SynSE, SMIE and STAR with their encoders."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +113,7 @@ def _synse_gate(case: Case) -> dict[str, np.ndarray]:
 
 
 def smie(case: Case) -> Result:
-    """Motion masking, the critic's losses and gradients, unseen scores."""
+    """The ST-GCN, motion masking, the critic's losses and gradients, unseen scores."""
     from ski_skeleton.convert.table import from_published
     from ski_skeleton.weights import load_strictly
     from ski_skeleton.zeroshot import smie as ours
@@ -173,11 +168,34 @@ def smie(case: Case) -> Result:
         "out_kept_frames": kept,
         "out_masked_skeleton": masked,
     }
-    return _behind_encoder(case), arrays(answers) | found
+    return case.wanted(), arrays(answers | _stgcn(case, masked)) | found
+
+
+def _stgcn(case: Case, masked: np.ndarray) -> dict[str, Tensor]:
+    """Features of the clips and of the masked ones."""
+    from ski_skeleton.convert.stgcn import stgcn_constants, stgcn_table
+    from ski_skeleton.convert.table import from_published, without_constants
+    from ski_skeleton.stgcn import Stgcn, StgcnConfig
+    from ski_skeleton.weights import load_strictly
+    from ski_skeleton.zeroshot.checkpoints import SMIE_ENCODER, under
+
+    h, width = case.config["hidden_channels"], case.config["visual_size"]
+    channels = (h, h, h, h, 2 * h, 2 * h, 2 * h, 4 * h, 4 * h, width)
+    config = StgcnConfig(channels=channels, output=None)
+    encoder = Stgcn(config).eval()
+    own = without_constants(
+        under(SMIE_ENCODER, case.tensors()), stgcn_constants(config), str(case.stem)
+    )
+    load_strictly(encoder, from_published(stgcn_table(config), own, str(case.stem)), case.stem)
+    with torch.no_grad():
+        return {
+            "out_encoder_feature": encoder(case.input("skeleton")),
+            "out_encoder_masked_feature": encoder(torch.from_numpy(masked)),
+        }
 
 
 def star_head(case: Case) -> Result:
-    """The head's outputs, losses, gradients and answers, on a given encoder map."""
+    """The Shift-GCN; the head's outputs, losses, gradients and answers, on a given encoder map."""
     from ski_skeleton.convert.table import from_published
     from ski_skeleton.weights import load_strictly
     from ski_skeleton.zeroshot import star as ours
@@ -237,11 +255,30 @@ def star_head(case: Case) -> Result:
     for i, name in enumerate(c["parts"]):
         answers[f"out_grad_prompt_{name}"] = model.parts[i].prompt.grad
         answers[f"out_grad_pd_prompt_{name}"] = model.parts[i].text_prompt.grad
-    return _behind_encoder(case), arrays(answers)
+    return case.wanted(), arrays(answers | _shift_gcn(case))
 
 
-def _behind_encoder(case: Case) -> dict[str, Any]:
-    return {k: v for k, v in case.wanted().items() if not k.startswith("out_encoder_")}
+def _shift_gcn(case: Case) -> dict[str, Tensor]:
+    """The pooled feature, and the map with bodies merged as the release does."""
+    from ski_skeleton.convert.shift_gcn import shift_gcn_constants, shift_gcn_table
+    from ski_skeleton.convert.table import from_published, without_constants
+    from ski_skeleton.shift_gcn import ShiftGcn, ShiftGcnConfig
+    from ski_skeleton.weights import load_strictly
+    from ski_skeleton.zeroshot.checkpoints import STAR_ENCODER, under
+    from ski_skeleton.zeroshot.extract import merge_bodies
+
+    config = ShiftGcnConfig(output=case.config["pretrain_classes"])
+    encoder = ShiftGcn(config).eval()
+    own = without_constants(
+        under(STAR_ENCODER, case.tensors()), shift_gcn_constants(config), str(case.stem)
+    )
+    load_strictly(encoder, from_published(shift_gcn_table(config), own, str(case.stem)), case.stem)
+    clips = case.input("skeleton")
+    with torch.no_grad():
+        return {
+            "out_encoder_pooled": encoder.encode(clips).features,
+            "out_encoder_map": merge_bodies(encoder.activations(clips), "reference"),
+        }
 
 
 ZEROSHOT_KINDS: dict[str, Callable[[Case], Result]] = {

@@ -1,4 +1,4 @@
-"""Hop distances and hyperedge membership of a skeleton graph."""
+"""Hop distances, spatial partition and hyperedge membership of a skeleton graph."""
 
 from __future__ import annotations
 
@@ -42,6 +42,36 @@ def hop_distances(edges: Sequence[tuple[int, int]], joints: int) -> Tensor:
             alone = sorted(set(range(joints)) - reached)
             raise ConfigError(f"joints {alone} are not connected to joint {start}; add their bones")
     return distances
+
+
+def spatial_partition(edges: Sequence[tuple[int, int]], joints: int, centre: int) -> Tensor:
+    """ST-GCN's adjacency in three subsets: a joint itself, centripetal and centrifugal neighbours.
+
+    Columns receive and rows give; each column of the sum over subsets adds up to 1. Subset 1 has
+    the neighbours that are further from the centre than the receiving joint or as far, subset 2
+    the nearer ones. As in the published graph (``graph/ntu_rgb_d.py`` of ST-GCN and its
+    descendants), distances are known up to one bone: all joints that do not touch the centre
+    count as equally far.
+
+    Args:
+        edges: undirected bones as pairs of joint indices; self loops are ignored.
+        joints: number of joints V.
+        centre: joint that distances are taken from.
+
+    Returns:
+        float32 ``(3, V, V)``.
+
+    Raises:
+        ConfigError: an index out of range, or joints that no path connects.
+    """
+    hops = hop_distances(edges, joints)
+    near = (hops <= 1).float()
+    share = near / near.sum(0, keepdim=True)
+    far = hops[centre].clamp(max=2)
+    row, column = far[:, None], far[None, :]
+    neighbour = hops == 1
+    subsets = (hops == 0, neighbour & (row >= column), neighbour & (row < column))
+    return torch.stack([share * subset for subset in subsets])
 
 
 def group_average(groups: Sequence[int]) -> Tensor:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ski_data.layouts import get_layout
-from ski_skeleton.encoder import Encoded
+from ski_skeleton.encoder import ChannelNorm, MapEncoder
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.graph import group_average, hop_distances
 
@@ -48,6 +48,7 @@ class HyperformerConfig:
     """Temporal kernel."""
     dilations: tuple[int, ...] = (1, 2)
     """One convolution branch per dilation; max-pool and 1x1 branches come on top."""
+    kind: Literal["hyperformer"] = "hyperformer"
 
     def __post_init__(self) -> None:
         wrong = []
@@ -136,14 +137,6 @@ class HypergraphAttention(nn.Module):
         return out + self.projection_bias
 
 
-class ChannelNorm(nn.BatchNorm1d):
-    """Batch norm over the last axis of ``(B, T, V, C)``."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape as ``x``."""
-        return super().forward(x.flatten(0, -2)).view(x.shape)
-
-
 class TemporalBranches(nn.Module):
     """Dilated convolutions, max-pool and a 1x1 over time, a quarter of the width each.
 
@@ -218,68 +211,13 @@ class HyperformerBlock(nn.Module):
         return torch.relu(self.temporal(y) + kept)
 
 
-class Hyperformer(nn.Module):
-    """Skeleton clips ``(N, 3, T, V, M)`` to embeddings or class logits ``(N, output)``."""
+class Hyperformer(MapEncoder):
+    """Hypergraph attention and temporal branches; features are W = 24 H wide."""
 
     def __init__(self, config: HyperformerConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.width = config.width
-        self.data_norm = nn.BatchNorm1d(config.persons * config.joints * 3)
         channels = [3] + [config.width] * (len(config.strides) - 1)
-        self.blocks = nn.ModuleList(
+        blocks = (
             HyperformerBlock(c, config, s) for c, s in zip(channels, config.strides, strict=True)
         )
-        self.head: nn.Linear | None = None
-        if config.output is not None:
-            self.head = nn.Linear(config.width, config.output)
-            nn.init.normal_(self.head.weight, 0, math.sqrt(2 / config.output))
-
-    def embed(self, clips: Tensor) -> Tensor:
-        """Normalised coordinates ``(N * M, T, V, 3)``, bodies of a clip next to each other."""
-        N, C, T, V, M = clips.shape
-        expected = (3, self.config.joints, self.config.persons)
-        if expected != (C, V, M):
-            raise ConfigError(
-                f"clips {tuple(clips.shape)} do not fit this encoder: (N, 3, T, "
-                f"{self.config.joints} joints of {self.config.layout}, "
-                f"{self.config.persons} bodies)"
-            )
-        x = clips.permute(0, 4, 3, 1, 2).reshape(N, M * V * C, T)
-        x = self.data_norm(x).view(N, M, V, C, T)
-        return x.permute(0, 1, 4, 2, 3).reshape(N * M, T, V, C)
-
-    def activations(self, clips: Tensor) -> Tensor:
-        """Activations after the last block, ``(N, M, T', V, W)``."""
-        x = self.embed(clips)
-        for block in self.blocks:
-            x = block(x)
-        return x.view(clips.shape[0], -1, *x.shape[1:])
-
-    def encode(self, clips: Tensor, tokens: Literal["frames", "joints"] = "frames") -> Encoded:
-        """Pooled features ``(N, W)`` and tokens, one per time step or per time step and joint.
-
-        Means run over joints and bodies (an absent body counts, as published). Tokens keep the
-        order of time, which the per-frame feature of SKI Models' ``Hyperformer.py`` loses by a
-        reshape in place of a transpose.
-
-        Args:
-            clips: ``(N, 3, T, V, M)``.
-            tokens: ``frames`` gives ``(N, T', W)``, the mean over joints; ``joints`` gives
-                ``(N, T' * V, W)``, time step after time step and in each the joints in the
-                layout's order: token ``t * V + v`` is joint ``v`` at step ``t``.
-
-        Raises:
-            ConfigError: clips of another shape, or tokens of another kind.
-        """
-        if tokens not in ("frames", "joints"):
-            raise ConfigError(f"tokens must be frames or joints, not {tokens!r}")
-        of_joints = self.activations(clips).mean(1)
-        of_frames = of_joints.mean(2)
-        found = of_frames if tokens == "frames" else of_joints.flatten(1, 2)
-        return Encoded(of_frames.mean(1), found)
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Head output ``(N, output)``, or the features when there is no head."""
-        features = self.encode(clips).features
-        return features if self.head is None else self.head(features)
+        super().__init__(config, config.persons * config.joints * 3, blocks)
+        self.config = config

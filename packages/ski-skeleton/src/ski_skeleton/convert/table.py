@@ -102,6 +102,28 @@ def to_published(table: Table, state: Mapping[str, Tensor], source: str) -> dict
     return theirs
 
 
+def without_constants(
+    state: Mapping[str, Tensor], constants: Mapping[str, Tensor], source: str
+) -> dict[str, Tensor]:
+    """A published state dict without entries that no training changes.
+
+    They may be absent. Floats may differ by 1e-6 from what they have to be.
+
+    Raises:
+        CheckpointError: one of another shape or value, which makes it another model.
+    """
+    for name, wanted in constants.items():
+        if name not in state:
+            continue
+        found = state[name].to(wanted.dtype)
+        if found.shape != wanted.shape or not torch.allclose(found, wanted, rtol=0, atol=1e-6):
+            raise CheckpointError(
+                f"{source}: {name} is not the constant of this model; it belongs to another graph, "
+                "number of joints or width"
+            )
+    return {name: value for name, value in state.items() if name not in constants}
+
+
 def with_prefix(table: Table, ours: str, theirs: str) -> Table:
     """The same table for a module that sits under a prefix on either side."""
     return [

@@ -13,6 +13,8 @@ from ski_skeleton.zeroshot.synse import LatentClassifier, Synse
 
 SMIE_CRITIC = "mi.global_D."
 """Prefix of the critic in a published SMIE state dict."""
+SMIE_ENCODER = "encoder."
+"""Prefix of the frozen ST-GCN in a state dict of SMIE with its encoder."""
 STAR_ENCODER = "pretraining_model."
 """Prefix of the frozen Shift-GCN in a published STAR state dict."""
 STAR_UNUSED = (
