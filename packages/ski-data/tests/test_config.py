@@ -109,3 +109,50 @@ def test_yaml_errors_are_one_line(tmp_path):
         read_yaml(tmp_path / "a.yaml")
     assert str(caught.value).startswith(f"{tmp_path / 'a.yaml'}: ")
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Square:
+    side: int = 1
+    kind: Literal["square"] = "square"
+
+
+@dataclass(frozen=True)
+class Circle:
+    radius: float = 1.0
+    kind: Literal["circle", "disc"] = "circle"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    shape: Square | Circle = field(default_factory=Circle)
+    frame: Square | Circle | None = None
+
+
+@pytest.mark.parametrize("shape", [Square(2), Circle(0.5), Circle(0.5, "disc")])
+def test_kind_names_the_dataclass_of_a_union(shape):
+    drawing = Drawing(shape, shape)
+    assert to_plain(drawing)["shape"]["kind"] == shape.kind
+    assert from_plain(Drawing, to_plain(drawing), "here") == drawing
+
+
+def test_first_dataclass_of_a_union_needs_no_kind():
+    assert from_plain(Drawing, {"shape": {"side": 3}}, "here").shape == Square(3)
+    assert from_plain(Drawing, {}, "here") == Drawing()
+    assert from_plain(Drawing, {"shape": Circle(2.0)}, "here").shape == Circle(2.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ({"sde": 1}, r"shape: unknown settings \['sde'\]; known: \['kind', 'side'\]"),
+        ({"kind": "square", "radius": 1}, r"unknown settings \['radius'\]; known: .*'side'"),
+        ({"kind": "circle", "side": 1}, r"unknown settings \['side'\]; known: .*'radius'"),
+        ({"kind": "oval"}, r"kind 'oval' is not one of \['square', 'circle', 'disc'\]"),
+        ({"kind": ["square"]}, "is not one of"),
+        (3, "settings by name, got 3"),
+    ],
+)
+def test_what_does_not_fit_is_told_of_the_kind_that_was_named(shape, text):
+    with pytest.raises(InputError, match=text):
+        from_plain(Drawing, {"shape": shape}, "a.yaml")

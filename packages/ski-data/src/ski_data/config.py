@@ -33,6 +33,9 @@ def from_plain(cls: type[T], plain: Mapping[str, Any], where: str) -> T:
     Raises:
         InputError: unknown or missing keys, a value of the wrong type, or a value that the
             dataclass itself refuses.
+
+    A field may be one of several dataclasses that each have a field ``kind`` of one literal; the
+    plain value's ``kind`` then names which, and the first one is meant where it names none.
     """
     if not isinstance(plain, Mapping):
         raise InputError(f"{where}: expected settings by name, got {plain!r}")
@@ -79,6 +82,9 @@ def _coerce(kind: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
             return None
+        tagged = _tagged(args)
+        if tagged is not None:
+            return _chosen(tagged, value, where)
         last: InputError | None = None
         for option in (a for a in args if a is not type(None)):
             try:
@@ -109,3 +115,31 @@ def _coerce(kind: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where}: expected a number, got {value!r}")
         return value
     raise InputError(f"{where}: expected {getattr(kind, '__name__', kind)}, got {value!r}")
+
+
+def _tagged(options: tuple[Any, ...]) -> dict[str, type] | None:
+    """Dataclasses of a union by the values of their ``kind``; None if one of them has none.
+
+    A dataclass says its kind by a field ``kind: Literal["name"] = "name"``.
+    """
+    found: dict[str, type] = {}
+    for option in options:
+        if option is type(None):
+            continue
+        kind = get_type_hints(option).get("kind") if dataclasses.is_dataclass(option) else None
+        if get_origin(kind) is not Literal:
+            return None
+        found |= dict.fromkeys(get_args(kind), option)
+    return found
+
+
+def _chosen(options: Mapping[str, type], value: Any, where: str) -> Any:
+    """A value of the dataclass that its ``kind`` names, of the first one if it names none."""
+    if isinstance(value, tuple(options.values())):
+        return value
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where}: expected settings by name, got {value!r}")
+    kind = value.get("kind", next(iter(options)))
+    if not isinstance(kind, str) or kind not in options:
+        raise InputError(f"{where}: kind {kind!r} is not one of {list(options)}")
+    return from_plain(options[kind], value, where)

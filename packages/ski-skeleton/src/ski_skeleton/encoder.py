@@ -78,6 +78,7 @@ class MapEncoder(nn.Module):
         self, settings: MapSettings, norm_channels: int, blocks: Iterable[nn.Module]
     ) -> None:
         super().__init__()
+        self.config = settings
         self.width = settings.width
         self.data_norm = nn.BatchNorm1d(norm_channels)
         self.blocks = nn.ModuleList(blocks)
@@ -85,7 +86,6 @@ class MapEncoder(nn.Module):
         if settings.output is not None:
             self.head = nn.Linear(settings.width, settings.output)
             nn.init.normal_(self.head.weight, 0, math.sqrt(2 / settings.output))
-        self._input = (settings.joints, settings.persons, settings.layout)
 
     def activations(self, clips: Tensor) -> Tensor:
         """Activations after the last block, ``(N, M, T', V, W)``."""
@@ -104,11 +104,11 @@ class MapEncoder(nn.Module):
             ConfigError: clips of another shape.
         """
         N, C, T, V, M = clips.shape
-        joints, persons, layout = self._input
-        if (3, joints, persons) != (C, V, M):
+        own = self.config
+        if (3, own.joints, own.persons) != (C, V, M):
             raise ConfigError(
-                f"clips {tuple(clips.shape)} do not fit this encoder: (N, 3, T, {joints} joints "
-                f"of {layout}, {persons} bodies)"
+                f"clips {tuple(clips.shape)} do not fit this encoder: (N, 3, T, "
+                f"{own.joints} joints of {own.layout}, {own.persons} bodies)"
             )
         x = clips.permute(0, 4, 3, 1, 2).reshape(-1, self.data_norm.num_features, T)
         x = self.data_norm(x).view(N, M, V, C, T)

@@ -220,4 +220,3 @@ class Hyperformer(MapEncoder):
             HyperformerBlock(c, config, s) for c, s in zip(channels, config.strides, strict=True)
         )
         super().__init__(config, config.persons * config.joints * 3, blocks)
-        self.config = config

@@ -14,13 +14,13 @@ from ski_skeleton import pipeline
 from ski_skeleton.c2vl.model import C2vl
 from ski_skeleton.c2vl.recipe import KIND as C2VL
 from ski_skeleton.c2vl.recipe import load_c2vl
+from ski_skeleton.encoder import MapEncoder
+from ski_skeleton.encoders import ENCODERS, EncoderConfig, build_encoder, encoder_config
 from ski_skeleton.errors import CheckpointError
-from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
 from ski_skeleton.train.model_folder import read_model
 from ski_skeleton.weights import load_strictly
 
-HYPERFORMER = "hyperformer"
-KINDS = (pipeline.KIND, C2VL, HYPERFORMER)
+KINDS = (pipeline.KIND, C2VL, *ENCODERS)
 """Kinds of model folders that hold a skeleton encoder."""
 
 
@@ -28,7 +28,7 @@ KINDS = (pipeline.KIND, C2VL, HYPERFORMER)
 class LoadedEncoder:
     """An encoder and what its folder says about it."""
 
-    module: Hyperformer
+    module: MapEncoder
     """Has ``encode`` and, for maps, ``activations``; in evaluation mode."""
     kind: str
     layout: str
@@ -55,14 +55,17 @@ def load_encoder(folder: str | Path, *, fresh: bool = False, seed: int = 0) -> L
             holds no skeleton encoder.
     """
     kind, plain, state, meta = read_model(folder)
+    config: EncoderConfig
     student = None
     if kind == pipeline.KIND:
-        module = pipeline.load_skeleton_clip(folder)[0].encoder
+        model = pipeline.load_skeleton_clip(folder)[0]
+        module, config = model.encoder, model.config.encoder
     elif kind == C2VL:
         student = load_c2vl(folder)[0]
-        module = student.encoder
-    elif kind == HYPERFORMER:
-        module = Hyperformer(from_plain(HyperformerConfig, plain, str(folder)))
+        module, config = student.encoder, student.config.encoder
+    elif kind in ENCODERS:
+        config = encoder_config(kind, plain, str(folder))
+        module = build_encoder(config)
         load_strictly(module, state, folder)
     else:
         raise CheckpointError(
@@ -75,12 +78,12 @@ def load_encoder(folder: str | Path, *, fresh: bool = False, seed: int = 0) -> L
         raise CheckpointError(f"{folder}: classes_seen is no list of names; copy the folder again")
     if fresh:
         torch.manual_seed(seed)
-        module, student = Hyperformer(module.config), None
+        module, student = build_encoder(config), None
     return LoadedEncoder(
         module=module.eval(),
         kind=kind,
-        layout=module.config.layout,
-        bodies=module.config.persons,
+        layout=config.layout,
+        bodies=config.persons,
         trained_on=None if seen is None else tuple(seen),
         feeder=from_plain(FeederConfig, meta.get("feeder", {}), f"{folder}: feeder"),
         meta=meta,

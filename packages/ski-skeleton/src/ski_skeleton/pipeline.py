@@ -20,9 +20,10 @@ from ski_data.paired import PairedDataset
 from ski_data.skeleton import FeederConfig
 from ski_data.splits import ZeroShotSplit, dataset_classes, zero_shot_split
 from ski_data.store import SkeletonStore
+from ski_skeleton.encoder import MapEncoder
+from ski_skeleton.encoders import build_encoder
 from ski_skeleton.errors import ConfigError, RunError
 from ski_skeleton.evaluate import Scores, collect_scores
-from ski_skeleton.hyperformer import Hyperformer
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text.clip import without_weights
 from ski_skeleton.train.data import Source
@@ -209,10 +210,10 @@ def pretrain_encoder(
     folder: Path,
     *,
     report: ProgressReport | None = None,
-) -> Hyperformer:
-    """A Hyperformer that classifies the ``classes`` seen classes."""
+) -> MapEncoder:
+    """The encoder with a head that classifies the ``classes`` seen classes."""
     torch.manual_seed(train.seed)
-    model = Hyperformer(replace(config.encoder, output=classes))
+    model = build_encoder(replace(config.encoder, output=classes))
     fit(ClassifySkeletons(model), source, train, folder, report=report)
     return model
 

@@ -206,7 +206,6 @@ class ShiftGcn(MapEncoder):
             )
         )
         super().__init__(config, config.persons * config.joints * 3, blocks)
-        self.config = config
 
 
 def _linear(channels: int, width: int) -> nn.Linear:

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ski_skeleton.encoder import Encoded
+from ski_skeleton.encoders import EncoderConfig, build_encoder
 from ski_skeleton.errors import ConfigError
-from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
+from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.text.clip import ClipConfig, ClipTextTower, build_clip
 from ski_skeleton.text.prompts import PHOTO_TEMPLATE, class_prompts
 from ski_skeleton.text.sentence import SentenceConfig, SentenceTextTower
@@ -25,7 +26,7 @@ class SkeletonClipConfig:
     takes the product of the raw embedding with the normalised text and trains the tower.
     """
 
-    encoder: HyperformerConfig = field(default_factory=HyperformerConfig)
+    encoder: EncoderConfig = field(default_factory=HyperformerConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     sentence: SentenceConfig | None = None
     """A sentence encoder in the place of CLIP's text tower."""
@@ -62,7 +63,7 @@ class SkeletonClip(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Hyperformer(config.encoder)
+        self.encoder = build_encoder(config.encoder)
         if text is None and config.sentence is not None:
             text = SentenceTextTower(config.sentence)
         self.text = ClipTextTower(build_clip(config.clip)) if text is None else text

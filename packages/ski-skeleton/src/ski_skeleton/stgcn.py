@@ -146,4 +146,3 @@ class Stgcn(MapEncoder):
             )
         )
         super().__init__(config, config.joints * 3, blocks)
-        self.config = config

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ski_skeleton.encoders import EncoderConfig, build_encoder
 from ski_skeleton.errors import ConfigError
-from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
+from ski_skeleton.stgcn import StgcnConfig
 
 MAX_SCALE = 100.0
 """Largest 1 / temperature that is learned, as in CLIP."""
@@ -21,8 +22,8 @@ MAX_SCALE = 100.0
 class C2vlConfig:
     """Sizes, targets and schedules; no published numbers of C2VL are known, these are ours."""
 
-    encoder: HyperformerConfig = field(default_factory=lambda: HyperformerConfig(output=None))
-    """Skeleton encoder without head."""
+    encoder: EncoderConfig = field(default_factory=lambda: StgcnConfig(output=None))
+    """Skeleton encoder without head; the literature's linear probes are of an ST-GCN like this."""
     concepts: tuple[Literal["text", "vision"], ...] = ("text", "vision")
     """Modalities that the skeleton is contrasted with."""
     concept_width: int = 768
@@ -71,7 +72,7 @@ class C2vl(nn.Module):
     def __init__(self, config: C2vlConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Hyperformer(config.encoder)
+        self.encoder = build_encoder(config.encoder)
         inner = self.encoder.width
         self.head = nn.Sequential(
             nn.Linear(inner, inner), nn.ReLU(), nn.Linear(inner, config.width)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F
 
-from ski_skeleton.hyperformer import Hyperformer
+from ski_skeleton.encoder import MapEncoder
 from ski_skeleton.skeleton_clip import SkeletonClip
 from ski_skeleton.train.task import Batch, Losses, Task
 
 
 class ClassifySkeletons(Task):
-    """Cross entropy of a Hyperformer's class logits: on all classes, or on the seen ones alone."""
+    """Cross entropy of an encoder's class logits: on all classes, or on the seen ones alone."""
 
-    def __init__(self, encoder: Hyperformer, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, encoder: MapEncoder, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
         self.label_smoothing = label_smoothing
