@@ -27,6 +27,7 @@ from ski_skeleton.errors import CheckpointError, ConfigError, RunError
 from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.probe_command import probe
 from ski_skeleton.skeleton_clip import SkeletonClip
+from ski_skeleton.supervised_commands import ensemble, evaluate_classifier, train_classifier
 from ski_skeleton.train import TrainConfig, read_model, write_model
 from ski_skeleton.weights import read_weights, write_weights
 from ski_skeleton.zeroshot.commands import features, zeroshot
@@ -227,6 +228,9 @@ def recipes(copy: str | None = None) -> None:
 COMMANDS = {
     "train": train,
     "evaluate": evaluate,
+    "train-classifier": train_classifier,
+    "evaluate-classifier": evaluate_classifier,
+    "ensemble": ensemble,
     "convert": convert,
     "recipes": recipes,
     "c2vl-concepts": concepts,

@@ -93,7 +93,10 @@ def fit(
     """
     folder = Path(folder)
     logging.getLogger("DeepSpeed").addFilter(_is_error)
-    accelerator = Accelerator(mixed_precision=config.precision)
+    try:
+        accelerator = Accelerator(mixed_precision=config.precision)
+    except ValueError as error:
+        raise ConfigError(f'precision {config.precision}: {error}; set "bf16" or "no"') from error
     ranks = accelerator.num_processes
     micro = config.batch_size // config.accumulation
     if micro % ranks:
