@@ -115,7 +115,60 @@ def train(recipe: str, *, out: str, processes: int = 1) -> int:
     return run(recipe, out) if processes == 1 else launch(recipe, out, processes)
 
 
-COMMANDS: dict[str, Callable[..., object]] = {"pool": pool, "convert": convert, "train": train}
+def features(
+    kind: Literal["video", "skeleton"],
+    source: str,
+    out: str,
+    *,
+    model: str | None = None,
+    clip: str = "ViT-L-14-quickgelu",
+    pretrained: str | None = "openai",
+    layer: int = -2,
+    tokens: int = 75,
+    stored: Literal["float16", "bfloat16", "float32"] = "float16",
+    batch: int = 32,
+    workers: int = 0,
+) -> None:
+    """Make the tokens of videos or of skeletons; the same command goes on after a kill.
+
+    Under torchrun every process makes its share, on its own GPU.
+
+    Args:
+        kind: what tokens.
+        source: manifest of videos, or skeleton store.
+        out: feature store to make.
+        model: for skeletons, a model folder with a skeleton encoder.
+        clip: for videos, an open_clip architecture.
+        pretrained: its weights: an open_clip tag, or a file.
+        layer: block of its image tower whose output is taken.
+        tokens: for skeletons, tokens of a clip: 75 as released, 256 in the paper.
+        stored: type of the stored numbers.
+        batch: frames that the image tower sees at once.
+        workers: processes that decode videos.
+    """
+    from ski_lvlm.features_command import make
+
+    make(
+        kind,
+        source,
+        out,
+        model=model,
+        clip=(clip, pretrained),
+        layer=layer,
+        tokens=tokens,
+        stored=stored,
+        batch=batch,
+        workers=workers,
+    )
+    print(out)
+
+
+COMMANDS: dict[str, Callable[..., object]] = {
+    "features": features,
+    "pool": pool,
+    "convert": convert,
+    "train": train,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -257,6 +257,20 @@ class FeatureWriter:
         return FeatureStore(self.folder)
 
 
+def finish(folder: Path | str, names: Sequence[str]) -> FeatureStore:
+    """Complete the store that other writers, perhaps in other processes, have filled.
+
+    Raises:
+        MissingFileError: No extraction is under way there.
+        FeatureError: Clips that are missing, or of different widths.
+    """
+    claim = Path(folder) / f".{META}"
+    if not claim.is_file():
+        raise MissingFileError(f"{folder}: no extraction is under way there")
+    meta = json.loads(claim.read_text(encoding="utf-8"))
+    return FeatureWriter(folder, {k: v for k, v in meta.items() if k != "format"}).finish(names)
+
+
 def _clips(folder: Path) -> list[tuple[str, str, int, int]]:
     """Shard, name, rows and channels of every clip in the finished shards."""
     found = []
