@@ -53,7 +53,8 @@ def recipe(tmp_path, **train):
 
 def classifier(settings, clips, model):
     meta = supervised.model_meta(settings, clips, seed=0)
-    return Classifier(model.eval(), settings.feeder, clips.classes, clips.split, meta)
+    config = replace(settings.encoder, output=len(clips.classes))
+    return Classifier(model.eval(), config, settings.feeder, clips.classes, clips.split, meta)
 
 
 def ntu_store(folder, names, *, classes=None):

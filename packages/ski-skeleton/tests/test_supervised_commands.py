@@ -24,6 +24,7 @@ def trained(tmp_path_factory):
     """Runs of two streams, and their predictions."""
     folder = tmp_path_factory.mktemp("trained")
     plain = plain_recipe(write_store(folder / "store"))
+    plain["train"]["epochs"] = 3
     (folder / "recipe.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
     for stream in STREAMS:
         run = str(folder / stream)
@@ -147,6 +148,21 @@ def test_bad_training_settings(trained, place, capsys):
     (place / "r.yaml").write_text(yaml.safe_dump(plain))
     refused(capsys, ["train-classifier", "r.yaml", "--out", "run"], "nowhere: no such store")
     assert not (place / "run").exists()
+
+
+def test_other_encoders_by_kind(trained, place, capsys):
+    plain = plain_recipe(trained / "store")
+    sizes = {"kind": "stgcn", "channels": [8], "strides": [2]}
+    plain["encoder"] = {**sizes, "persons": 1, "output": None}
+    plain["train"]["epochs"] = 1
+    (place / "r.yaml").write_text(yaml.safe_dump(plain))
+    assert main(["train-classifier", "r.yaml", "--out", "run"]) == 0
+    assert read_model("run/model")[0] == "stgcn"
+    args = ["evaluate-classifier", "run/model", str(trained / "store"), "--out", "p.npz"]
+    assert main(args) == 0
+    assert load_predictions("p.npz").logits.shape == (20, 5)
+    write_model(place / "other", "c2vl", {}, {}, {})
+    refused(capsys, [args[0], "other", *args[2:]], "other: a c2vl model is no classifier")
 
 
 def test_run_of_another_stream_is_not_gone_on_with(trained, place, monkeypatch, capsys):

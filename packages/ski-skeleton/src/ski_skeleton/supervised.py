@@ -1,6 +1,6 @@
 """Closed-set recognition: a skeleton encoder trained on all classes, tested on other clips.
 
-The recipes follow Hyperformer's published training (SGD with Nesterov momentum, warm-up once per
+Hyperformer's recipes follow its published training (SGD with Nesterov momentum, warm-up once per
 epoch, steps at epochs 110 and 120). The last epoch counts: test clips are never looked at in
 training, whereas the published code keeps the epoch that is best on them.
 """
@@ -21,17 +21,16 @@ from ski_data.skeleton import STREAMS, FeederConfig
 from ski_data.splits import dataset_classes
 from ski_data.store import SkeletonStore
 from ski_eval import Predictions, content_hash
+from ski_skeleton.encoder import MapEncoder
+from ski_skeleton.encoders import ENCODERS, EncoderConfig, build_encoder, encoder_config
 from ski_skeleton.errors import CheckpointError, ConfigError
 from ski_skeleton.evaluate import collect_scores
-from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
+from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.store_clips import StoreClips, TrainRule
 from ski_skeleton.train import TrainConfig, fit, read_model
 from ski_skeleton.train.loop import ProgressReport
 from ski_skeleton.train.tasks import ClassifySkeletons
 from ski_skeleton.weights import load_strictly
-
-KIND = "hyperformer"
-"""Kind of the model folders that hold a classifier."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class ClassifierRecipe:
     """Everything that makes a classifier."""
 
     data: ClosedSetData
-    encoder: HyperformerConfig = field(default_factory=lambda: HyperformerConfig(output=None))
+    encoder: EncoderConfig = field(default_factory=lambda: HyperformerConfig(output=None))
     """Its ``output`` stays null: the data's classes make the head."""
     feeder: FeederConfig = field(default_factory=FeederConfig)
     label_smoothing: float = 0.0
@@ -130,7 +129,7 @@ class ClosedSet:
     def source(
         self,
         rows: np.ndarray,
-        encoder: HyperformerConfig,
+        encoder: EncoderConfig,
         feeder: FeederConfig,
         *,
         train: bool,
@@ -194,7 +193,7 @@ def train_classifier(
     *,
     seed: int = 0,
     report: ProgressReport | None = None,
-) -> Hyperformer:
+) -> MapEncoder:
     """Train to the last epoch; called again after a kill it goes on and ends with the same weights.
 
     Raises:
@@ -203,7 +202,7 @@ def train_classifier(
     """
     source = clips.source(clips.train, recipe.encoder, recipe.feeder, train=True, seed=seed)
     torch.manual_seed(seed)
-    model = Hyperformer(replace(recipe.encoder, output=len(clips.classes)))
+    model = build_encoder(replace(recipe.encoder, output=len(clips.classes)))
     task = ClassifySkeletons(model, label_smoothing=recipe.label_smoothing)
     fit(task, source, replace(recipe.train, seed=seed), folder, report=report)
     return model
@@ -233,8 +232,9 @@ def model_meta(recipe: ClassifierRecipe, clips: ClosedSet, *, seed: int) -> dict
 class Classifier:
     """A classifier from a model folder, and what the folder says of its training."""
 
-    model: Hyperformer
+    model: MapEncoder
     """In evaluation mode."""
+    config: EncoderConfig
     feeder: FeederConfig
     classes: tuple[str, ...] | None
     """In the order of its outputs; None where the folder does not say (a converted one)."""
@@ -255,11 +255,15 @@ def load_classifier(folder: str | Path, *, stream: str | None = None) -> Classif
             one without a head.
         InputError: a stream other than that of its training.
     """
-    _, plain, state, meta = read_model(folder, KIND)
-    config = from_plain(HyperformerConfig, plain, str(folder))
+    kind, plain, state, meta = read_model(folder)
+    if kind not in ENCODERS:
+        raise CheckpointError(
+            f"{folder}: a {kind} model is no classifier; {', '.join(ENCODERS)} models can be"
+        )
+    config = encoder_config(kind, plain, str(folder))
     if config.output is None:
         raise CheckpointError(f"{folder}: has no head to classes; train one, see train-classifier")
-    model = Hyperformer(config)
+    model = build_encoder(config)
     load_strictly(model, state, folder)
     recorded = meta.get("feeder")
     feeder = from_plain(FeederConfig, recorded or {}, f"{folder}: feeder")
@@ -277,6 +281,7 @@ def load_classifier(folder: str | Path, *, stream: str | None = None) -> Classif
     split = meta.get("split")
     return Classifier(
         model.eval(),
+        config,
         with_stream(feeder, stream),
         None if classes is None else tuple(classes),
         None if split is None else from_plain(SplitRule, split, f"{folder}: split"),
@@ -315,7 +320,7 @@ def predict(
     known = classifier.split or split
     assert known is not None  # checked above
     clips = open_closed_set(store, known)
-    config = classifier.model.config
+    config = classifier.config
     if len(clips.classes) != config.output or classifier.classes not in (None, clips.classes):
         odd = sorted(set(clips.classes) ^ set(classifier.classes or ()))
         raise InputError(

@@ -54,7 +54,8 @@ def train_classifier(recipe: str, *, out: str, stream: str | None = None, seed: 
     except ConfigError as error:
         raise ConfigError(f"{recipe}: {error}") from error
     meta = supervised.model_meta(settings, clips, seed=seed)
-    write_model(run / "model", supervised.KIND, model.config, model.state_dict(), meta)
+    config = replace(settings.encoder, output=len(clips.classes))
+    write_model(run / "model", config.kind, config, model.state_dict(), meta)
     shutil.rmtree(run / "train" / "checkpoints", ignore_errors=True)
     print(run / "model")
 
