@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from golden_kinds import Case, Result, arrays
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from ski_skeleton.encoder import MapEncoder
+    from ski_skeleton.encoders import EncoderConfig
 
 
 def synse(case: Case) -> Result:
@@ -173,25 +178,30 @@ def smie(case: Case) -> Result:
 
 def _stgcn(case: Case, masked: np.ndarray) -> dict[str, Tensor]:
     """Features of the clips and of the masked ones."""
-    from ski_skeleton.convert.stgcn import stgcn_constants, stgcn_table
-    from ski_skeleton.convert.table import from_published, without_constants
-    from ski_skeleton.stgcn import Stgcn, StgcnConfig
-    from ski_skeleton.weights import load_strictly
-    from ski_skeleton.zeroshot.checkpoints import SMIE_ENCODER, under
+    from ski_skeleton.stgcn import StgcnConfig
+    from ski_skeleton.zeroshot.checkpoints import SMIE_ENCODER
 
     h, width = case.config["hidden_channels"], case.config["visual_size"]
     channels = (h, h, h, h, 2 * h, 2 * h, 2 * h, 4 * h, 4 * h, width)
-    config = StgcnConfig(channels=channels, output=None)
-    encoder = Stgcn(config).eval()
-    own = without_constants(
-        under(SMIE_ENCODER, case.tensors()), stgcn_constants(config), str(case.stem)
-    )
-    load_strictly(encoder, from_published(stgcn_table(config), own, str(case.stem)), case.stem)
+    encoder = _encoder(case, SMIE_ENCODER, StgcnConfig(channels=channels))
     with torch.no_grad():
         return {
-            "out_encoder_feature": encoder(case.input("skeleton")),
-            "out_encoder_masked_feature": encoder(torch.from_numpy(masked)),
+            "out_encoder_feature": encoder.encode(case.input("skeleton")).features,
+            "out_encoder_masked_feature": encoder.encode(torch.from_numpy(masked)).features,
         }
+
+
+def _encoder(case: Case, prefix: str, config: EncoderConfig) -> MapEncoder:
+    """The case's encoder, from its entries under ``prefix``."""
+    from ski_skeleton.convert.published import PUBLISHED, encoder_from_published, entries_under
+    from ski_skeleton.encoders import build_encoder
+    from ski_skeleton.weights import load_strictly
+
+    own = entries_under(prefix, case.tensors(), str(case.stem))
+    built, state = encoder_from_published(PUBLISHED[config.kind], config, own, str(case.stem))
+    encoder = build_encoder(built)
+    load_strictly(encoder, state, case.stem)
+    return encoder.eval()
 
 
 def star_head(case: Case) -> Result:
@@ -260,19 +270,11 @@ def star_head(case: Case) -> Result:
 
 def _shift_gcn(case: Case) -> dict[str, Tensor]:
     """The pooled feature, and the map with bodies merged as the release does."""
-    from ski_skeleton.convert.shift_gcn import shift_gcn_constants, shift_gcn_table
-    from ski_skeleton.convert.table import from_published, without_constants
-    from ski_skeleton.shift_gcn import ShiftGcn, ShiftGcnConfig
-    from ski_skeleton.weights import load_strictly
-    from ski_skeleton.zeroshot.checkpoints import STAR_ENCODER, under
+    from ski_skeleton.shift_gcn import ShiftGcnConfig
+    from ski_skeleton.zeroshot.checkpoints import STAR_ENCODER
     from ski_skeleton.zeroshot.extract import merge_bodies
 
-    config = ShiftGcnConfig(output=case.config["pretrain_classes"])
-    encoder = ShiftGcn(config).eval()
-    own = without_constants(
-        under(STAR_ENCODER, case.tensors()), shift_gcn_constants(config), str(case.stem)
-    )
-    load_strictly(encoder, from_published(shift_gcn_table(config), own, str(case.stem)), case.stem)
+    encoder = _encoder(case, STAR_ENCODER, ShiftGcnConfig())
     clips = case.input("skeleton")
     with torch.no_grad():
         return {

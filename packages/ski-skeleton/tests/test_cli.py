@@ -13,8 +13,13 @@ from ski_eval import load_predictions
 from ski_skeleton import __version__, cli, pipeline
 from ski_skeleton.cli import main
 from ski_skeleton.convert.hyperformer import OFFICIAL_HEAD, SKI_HEAD, hyperformer_table
+from ski_skeleton.convert.published import PUBLISHED, encoder_to_published
 from ski_skeleton.convert.table import to_published
+from ski_skeleton.encoders import build_encoder
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
+from ski_skeleton.loading import load_encoder
+from ski_skeleton.shift_gcn import ShiftGcnConfig
+from ski_skeleton.stgcn import StgcnConfig
 from ski_skeleton.train import read_model, write_model
 from ski_skeleton.weights import load_strictly, read_weights, write_weights
 
@@ -306,6 +311,47 @@ def test_convert_and_back(place, scatter, capsys, source, head):
     back = read_weights(target)
     assert set(back) == set(published)
     assert all(torch.equal(back[k], v) for k, v in published.items())
+
+
+@pytest.mark.parametrize(
+    ("source", "config", "prefix"),
+    [
+        ("stgcn", StgcnConfig(channels=(4, 6), strides=(1, 2), output=5), "encoder."),
+        ("shift_gcn", ShiftGcnConfig(channels=(4, 6), strides=(1, 2), output=None), ""),
+        ("shift_gcn", ShiftGcnConfig(channels=(4,), strides=(2,), output=3), "pretraining_model."),
+    ],
+)
+def test_convert_graph_encoders_and_back(place, scatter, capsys, source, config, prefix):
+    model = scatter(build_encoder(config)).eval()
+    published = encoder_to_published(PUBLISHED[source], config, model.state_dict(), "ours")
+    theirs = {prefix + k: v for k, v in published.items()}
+    extra = {"head.w": torch.ones(2)} if prefix else {}
+    torch.save({**theirs, **extra}, "theirs.pth")
+    sizes = [
+        f"--{source}.channels={json.dumps(config.channels)}",
+        f"--{source}.strides={json.dumps(config.strides)}",
+    ]
+    options = ["--source", source, "--prefix", prefix]
+    assert main(["convert", "theirs.pth", "ours", *options, *sizes]) == 0
+    loaded = load_encoder("ours")
+    assert (loaded.kind, loaded.module.config) == (source, config)
+    assert loaded.trained_on is None
+    clips = torch.randn(2, 3, 8, 25, 2)
+    assert torch.equal(loaded.module(clips), model(clips))
+    assert not torch.equal(load_encoder("ours", fresh=True).module(clips), model(clips))
+    assert main(["convert", "ours", "b.safetensors", "--to", "published", *options]) == 0
+    back = read_weights("b.safetensors")
+    assert set(back) == set(theirs)
+    assert all(torch.equal(back[k], v) for k, v in theirs.items())
+    capsys.readouterr()
+    refused(capsys, ["convert", "theirs.pth", "x", *options, "--prefix", "none."], "'none.'")
+    refused(capsys, ["convert", "theirs.pth", "x", *options], "theirs.pth: ")
+    refused(
+        capsys,
+        ["convert", "ours", "c.safetensors", "--to", "published"],
+        f"ours: holds a {source} model",
+    )
+    assert not (place / "x").exists()
 
 
 @pytest.fixture

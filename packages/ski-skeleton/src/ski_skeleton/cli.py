@@ -8,31 +8,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
 from ski_data import command
-from ski_data.config import from_plain
 from ski_data.errors import ExistingOutputError, InputError
 from ski_data.manifest import Record
 from ski_data.progress import Progress
 from ski_eval import Predictions, format_interval, save_predictions, score
 from ski_skeleton import __version__, pipeline
 from ski_skeleton.c2vl.commands import concepts, pretrain_command
-from ski_skeleton.convert.hyperformer import OFFICIAL_HEAD, SKI_HEAD, hyperformer_table
-from ski_skeleton.convert.table import from_published, to_published
+from ski_skeleton.convert.command import convert
 from ski_skeleton.errors import CheckpointError, ConfigError, RunError
-from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.probe_command import probe
 from ski_skeleton.skeleton_clip import SkeletonClip
 from ski_skeleton.supervised_commands import ensemble, evaluate_classifier, train_classifier
-from ski_skeleton.train import TrainConfig, read_model, write_model
-from ski_skeleton.weights import read_weights, write_weights
+from ski_skeleton.train import TrainConfig, write_model
 from ski_skeleton.zeroshot.commands import features, zeroshot
-
-HEADS = {"official": OFFICIAL_HEAD, "ski": SKI_HEAD}
 
 
 def train(recipe: str, *, out: str, seed: int = 0) -> None:
@@ -163,46 +156,6 @@ def _people(records: Sequence[Record]) -> tuple[str, ...] | None:
     if any(person is None or person < 0 for person in people):
         return None
     return tuple(map(str, people))
-
-
-def convert(
-    weights: str,
-    out: str,
-    *,
-    to: Literal["ours", "published"] = "ours",
-    source: Literal["official", "ski"] = "official",
-    model: HyperformerConfig = HyperformerConfig(output=None),  # noqa: B008 (frozen)
-) -> None:
-    """Convert Hyperformer checkpoints between the published names and ours.
-
-    Args:
-        weights: published weight file, or one of our model folders with to=published.
-        out: model folder to write, or with to=published a safetensors file.
-        to: direction.
-        source: official (head to classes) or ski (head to the text width).
-        model: sizes; its output width is taken from the file.
-    """
-    head = HEADS[source]
-    target = Path(out)
-    if target.exists():
-        raise ExistingOutputError(f"{target}: already there; choose another name or remove it")
-    if to == "published":
-        if target.suffix != ".safetensors":
-            raise InputError(f"{target}: is written as safetensors; give such a name")
-        _, plain, state, _ = read_model(weights, "hyperformer")
-        built = from_plain(HyperformerConfig, plain, weights)
-        theirs = to_published(hyperformer_table(built, head), state, weights)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_weights(target, theirs)
-    else:
-        state = read_weights(weights)
-        rows = state.get(f"{head}.weight")
-        classes = None if rows is None or rows.ndim != 2 else int(rows.shape[0])
-        built = replace(model, output=classes)
-        ours = from_published(hyperformer_table(built, head), state, weights)
-        note = {"classes_seen": None, "converted_from": f"{source} checkpoint"}
-        write_model(target, "hyperformer", built, ours, note)
-    print(target)
 
 
 def recipes(copy: str | None = None) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ski_skeleton.convert.published import entries_under
 from ski_skeleton.convert.table import from_published, to_published
 from ski_skeleton.errors import CheckpointError
 from ski_skeleton.zeroshot import checkpoints
@@ -43,5 +44,5 @@ def test_star_files_hold_an_encoder_and_entries_that_nothing_depends_on():
         "crossmodal_align1.bias": torch.ones(2),
     }
     assert set(checkpoints.star_head_state(state)) == {"crossmodal_align1.bias"}
-    found = checkpoints.under(checkpoints.STAR_ENCODER, state)
+    found = entries_under(checkpoints.STAR_ENCODER, state, "file.pth")
     assert set(found) == {"fc.weight"}

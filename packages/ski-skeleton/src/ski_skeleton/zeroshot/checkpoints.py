@@ -81,11 +81,6 @@ def star_table(model: Star) -> Table:
     return _renamed(model.state_dict(), names)
 
 
-def under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The entries under ``prefix``, without it."""
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
 def star_head_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The entries of a published STAR state dict that :func:`star_table` is about."""
     return {k: v for k, v in state.items() if not k.startswith((STAR_ENCODER, *STAR_UNUSED))}
