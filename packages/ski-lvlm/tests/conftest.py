@@ -4,9 +4,12 @@ import json
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
+
+from ski_data.manifest import Record
 
 sys.path.insert(0, str(Path(__file__).parent))
 GOLDEN = Path(__file__).resolve().parents[3] / "tests" / "golden"
@@ -40,3 +43,21 @@ def golden(golden_folder):
             return case, dict(arrays)
 
     return read
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Three videos of 3, 5 and 12 frames."""
+    rng = np.random.default_rng(0)
+    found = []
+    for name, frames in (("a", 3), ("b", 5), ("c", 12)):
+        path = tmp_path / f"{name}.mp4"
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for _ in range(frames):
+                picture = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            file.mux(stream.encode())
+        found.append(Record(name, video=path))
+    return found

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -38,24 +37,6 @@ SIZES = ClipSizes(
     text_heads=1,
 )
 TINY = VideoTokens(ClipConfig(None, sizes=SIZES), frames=5, stored="float32")
-
-
-@pytest.fixture
-def records(tmp_path):
-    """Three videos of 3, 5 and 12 frames."""
-    rng = np.random.default_rng(0)
-    found = []
-    for name, frames in (("a", 3), ("b", 5), ("c", 12)):
-        path = tmp_path / f"{name}.mp4"
-        with av.open(str(path), "w") as file:
-            stream = file.add_stream("mpeg4", rate=10)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-            for _ in range(frames):
-                picture = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
-                file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            file.mux(stream.encode())
-        found.append(Record(name, video=path))
-    return found
 
 
 def test_layer_is_the_output_of_that_block():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json as json_format
 import os
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -163,7 +165,57 @@ def features(
     print(out)
 
 
+def caption(
+    videos: list[str],
+    *,
+    model: str,
+    base: str | None = None,
+    features: str | None = None,
+    question: str = "Describe the video in detail.",
+    batch: int = 8,
+    max_new_tokens: int = 256,
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    device: str = "cpu",
+    json: bool = False,
+) -> None:
+    """Answer a question about videos; they need no skeletons.
+
+    Args:
+        videos: files, or with --features names of clips.
+        model: model folder of a training.
+        base: where the base model is, if not where it was in training.
+        features: feature store of video tokens, instead of video files.
+        question: asked about each.
+        batch: videos at once.
+        max_new_tokens: limit of an answer.
+        precision: of the base model.
+        device: where to compute, such as cuda:0.
+        json: one JSON object per video.
+    """
+    from ski_lvlm.caption import captions, load_captioner
+    from ski_lvlm.feature_store import FeatureStore
+
+    if max_new_tokens < 1:
+        raise InputError(f"--max_new_tokens must be at least 1, got {max_new_tokens}")
+    store = None if features is None else FeatureStore(features)
+    captioner = load_captioner(model, base=base, precision=precision, device=device)
+    for answer in captions(
+        captioner,
+        videos,
+        store=store,
+        question=question,
+        batch=batch,
+        max_new_tokens=max_new_tokens,
+    ):
+        if json:
+            print(json_format.dumps(asdict(answer), ensure_ascii=False), flush=True)
+        else:
+            end = "" if answer.finished else " ... (cut at the limit)"
+            print(f"{answer.video}: {answer.text}{end}", flush=True)
+
+
 COMMANDS: dict[str, Callable[..., object]] = {
+    "caption": caption,
     "features": features,
     "pool": pool,
     "convert": convert,

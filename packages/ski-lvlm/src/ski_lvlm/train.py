@@ -172,7 +172,7 @@ class _Run:
     ) -> None:
         self.recipe, self.out, self.device, self.report = recipe, out, device, report
         self.rank, self.ranks = world()
-        stores = {
+        stores = self.stores = {
             name: None if (path := getattr(recipe.data, name)) is None else FeatureStore(path)
             for name in ("video", "skeleton")
         }
@@ -300,6 +300,7 @@ class _Run:
             "base": to_plain(recipe.base),
             "prompts": to_plain(recipe.prompts),
             "data": to_plain(recipe.data),
+            "features": {n: None if s is None else s.meta for n, s in self.stores.items()},
             "pairs": len(self.data),
             "pairs_cut": self.data.cut,
             "pairs_dropped": self.data.dropped,

@@ -1,0 +1,210 @@
+"""A trained model that answers questions about videos, from RGB alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ski_data.config import from_plain
+from ski_data.errors import InputError
+from ski_data.video.decode import probe, read_frames
+from ski_lvlm.base import Precision
+from ski_lvlm.conversations import PromptConfig
+from ski_lvlm.errors import ConfigError
+from ski_lvlm.feature_store import FeatureStore
+from ski_lvlm.features import ImageTower, VideoTokens, nearest, normalise
+from ski_lvlm.lvlm_folder import load_lvlm
+from ski_lvlm.model import Batch, SkiLvlm
+from ski_lvlm.pooling import frame_indices, spatio_temporal_pool
+from ski_lvlm.prompts import (
+    Encoded,
+    Message,
+    TemplateName,
+    collate,
+    encode,
+    question_with_placeholders,
+    render,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+QUESTION = "Describe the video in detail."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says about a video."""
+
+    video: str
+    text: str
+    finished: bool
+    """The model ended its answer itself; otherwise the limit of tokens did."""
+
+
+class Captioner:
+    """Answers questions about videos; no skeleton and no skeleton weights are needed.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: With the added tokens.
+        prompts: As in its training.
+        tower: Image tower and settings of its video tokens; None for stored tokens only.
+        name: Of the model, for errors.
+    """
+
+    def __init__(
+        self,
+        model: SkiLvlm,
+        tokenizer: PreTrainedTokenizerFast,
+        prompts: PromptConfig,
+        *,
+        tower: tuple[ImageTower, VideoTokens] | None = None,
+        name: str = "the model",
+    ) -> None:
+        self.model, self.tokenizer, self.prompts = model, tokenizer, prompts
+        self.tower, self.name = tower, name
+        self.device = model.language_model.device
+
+    def tokens(self, video: str | Path, *, batch: int = 32) -> Tensor:
+        """Video tokens (L, C) of a file, as in training.
+
+        Raises:
+            ConfigError: A model that does not say how its video tokens were made.
+            InputError: A file that cannot be decoded.
+        """
+        if self.tower is None:
+            raise ConfigError(
+                f"{self.name}: does not say how its video tokens were made; give stored ones"
+            )
+        tower, settings = self.tower
+        chosen = frame_indices(probe(video).frames, settings.frames)
+        frames = torch.from_numpy(nearest(read_frames(video, chosen), tower.size))
+        with torch.inference_mode():
+            parts = [tower(normalise(part.to(self.device))) for part in frames.split(batch)]
+            features = torch.cat(parts).to(getattr(torch, settings.stored))
+            return spatio_temporal_pool(features, settings.frames)
+
+    def answer(
+        self,
+        tokens: Sequence[Tensor],
+        question: str | Sequence[Message] = QUESTION,
+        *,
+        template: TemplateName | None = None,
+        max_new_tokens: int = 256,
+        **options: Any,
+    ) -> list[tuple[str, bool]]:
+        """Answers about videos of given tokens, all in one batch with a key and value cache.
+
+        Args:
+            tokens: Video tokens (L, C) of each.
+            question: The question, or a conversation that ends with one.
+            template: Another template than in training.
+            max_new_tokens: Limit of an answer.
+            options: Of transformers' ``generate``, such as ``do_sample`` and ``temperature``.
+
+        Returns:
+            Text, and whether the model ended it itself.
+
+        Raises:
+            PromptError: A conversation that cannot be used.
+        """
+        if isinstance(question, str):
+            asked = question_with_placeholders(question, video=True, skeleton=False)
+            messages: Sequence[Message] = [Message("human", asked)]
+        else:
+            messages = question
+        rows = [self._prompt(messages, len(rows), template) for rows in tokens]
+        pad = self.tokenizer.pad_token_id or 0
+        ids, _, mask = collate(rows, pad, left=True)
+        batch = Batch(
+            ids.to(self.device),
+            mask.to(self.device),
+            video=[rows.to(self.device) for rows in tokens],
+        )
+        made = self.model.generate(batch, max_new_tokens=max_new_tokens, **options)
+        return [
+            (
+                self.tokenizer.decode(row, skip_special_tokens=True).strip(),
+                len(row) < max_new_tokens,
+            )
+            for row in made
+        ]
+
+    def _prompt(
+        self, messages: Sequence[Message], tokens: int, template: TemplateName | None
+    ) -> Encoded:
+        rendered = render(
+            messages,
+            self.tokenizer,
+            template=template or self.prompts.template,
+            system=self.prompts.system,
+            video_tokens=tokens,
+        )
+        return encode(rendered, self.tokenizer)
+
+
+def load_captioner(
+    folder: str | Path,
+    *,
+    base: str | None = None,
+    precision: Precision = "float32",
+    device: str | torch.device = "cpu",
+) -> Captioner:
+    """A captioner from what a training left.
+
+    Args:
+        folder: Its ``model`` folder.
+        base: Where the base model is now, if elsewhere.
+        precision: Of the base model.
+        device: Where to.
+
+    Raises:
+        ConfigError: A model that was trained without videos, or parts that cannot be built.
+    """
+    model, tokenizer, meta = load_lvlm(
+        folder, base=base, precision=precision, device=device, skeletons=False
+    )
+    if model.projectors.video is None:
+        raise ConfigError(f"{folder}: was trained without videos; it cannot caption them")
+    prompts = from_plain(PromptConfig, meta.get("prompts", {}), f"{folder}: prompts")
+    made = (meta.get("features") or {}).get("video") or {}
+    tower = None
+    if "settings" in made:
+        settings = from_plain(VideoTokens, made["settings"], f"{folder}: features")
+        tower = (ImageTower(settings.clip, settings.layer).to(device), settings)
+    return Captioner(model, tokenizer, prompts, tower=tower, name=str(folder))
+
+
+def captions(
+    captioner: Captioner,
+    videos: Sequence[str],
+    *,
+    store: FeatureStore | None = None,
+    question: str = QUESTION,
+    batch: int = 8,
+    **options: Any,
+) -> Iterator[Answer]:
+    """Answers about many videos, ``batch`` at a time.
+
+    Args:
+        captioner: The model.
+        videos: Files, or with ``store`` names of its clips.
+        store: Stored video tokens.
+        question: The same for all.
+        batch: Videos at once.
+        options: See :meth:`Captioner.answer`.
+    """
+    if batch < 1:
+        raise InputError(f"--batch must be at least 1, got {batch}")
+    for begin in range(0, len(videos), batch):
+        part = videos[begin : begin + batch]
+        tokens = [captioner.tokens(v) if store is None else store[v] for v in part]
+        answers = captioner.answer(tokens, question, **options)
+        for video, (text, finished) in zip(part, answers, strict=True):
+            yield Answer(video, text, finished)
