@@ -9,7 +9,6 @@ from tiny_lvlm import ACTIONS, make_base, make_data, write_recipe
 from transformers import AutoModelForCausalLM
 
 from ski_lvlm.base import BaseConfig, load_tokenizer
-
 from ski_lvlm.caption import Captioner, captions, load_captioner
 from ski_lvlm.cli import main
 from ski_lvlm.conversations import PromptConfig
