@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib.resources import files
+
 import pytest
 import torch
 from tiny_run import plain_recipe, write_recipe, write_store
@@ -16,6 +18,7 @@ from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.loading import load_encoder
 from ski_skeleton.skeleton_clip import SkeletonClipConfig
 from ski_skeleton.stgcn import StgcnConfig
+from ski_skeleton.supervised import read_recipe
 from ski_skeleton.train import write_model
 from ski_skeleton.zeroshot.extract import ExtractConfig, extract_features
 
@@ -112,3 +115,25 @@ def test_c2vl_with_each_encoder(kind, tmp_path):
     clips = torch.randn(2, 3, 6, 25, 1)
     with torch.no_grad():
         assert torch.equal(loaded.c2vl.embed(clips), model.embed(clips))
+
+
+FOLDER = files("ski_skeleton") / "recipes"
+RECIPES = sorted(i.name for i in FOLDER.iterdir() if i.name.startswith(("stgcn_", "shift-gcn_")))
+
+
+def test_there_is_a_recipe_per_encoder_and_published_split():
+    splits = [read_recipe(FOLDER / name).data.split.zero_shot for name in RECIPES]
+    wanted = ["ntu60/55-5", "ntu60/48-12", "ntu120/110-10", "ntu120/96-24"]
+    assert sorted(splits) == sorted(2 * wanted)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_fits_together(name):
+    recipe = read_recipe(FOLDER / name)
+    kind, data, classes = name.removesuffix(".yaml").split("_")
+    assert recipe.encoder == ENCODERS[kind.replace("-", "_")](output=None)
+    assert recipe.data.split.protocol == f"{data}/xsub"
+    assert recipe.data.split.zero_shot == f"{data}/{classes}"
+    first = (FOLDER / name).read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert "ski-skeleton train-classifier FILE --out RUN" in first

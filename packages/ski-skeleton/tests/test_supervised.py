@@ -131,6 +131,8 @@ def test_what_the_model_says_of_its_training(tmp_path):
     assert meta["split"] == {
         "protocol": None,
         "train": {"subjects": [1, 2]} | {"cameras": [], "setups": []},
+        "zero_shot": None,
+        "unseen": [],
     }
     assert meta["data_hash"] == clips.store.sha256
     assert meta["seed"] == 7
@@ -268,3 +270,49 @@ def test_recipe_fits_together(name):
         ),
     )
     assert settings.train == published
+
+
+def test_unseen_classes_neither_train_nor_test(tmp_path):
+    store = write_store(tmp_path / "store")
+    split = replace(PEOPLE, unseen=("clap", "sit"))
+    clips = open_closed_set(store, split)
+    assert clips.classes == ("bow", "kick", "wave")
+    original = clips.store.index["label"]
+    assert clips.labels.tolist() == [{0: 0, 2: 1, 4: 2}.get(label, -1) for label in original]
+    assert set(original[clips.train]) == set(original[clips.test]) == {0, 2, 4}
+    assert str(split) == "training subjects [1, 2] without clap, sit"
+    with pytest.raises(InputError, match=r"unseen classes \['run'\] are none of the 5"):
+        open_closed_set(store, replace(PEOPLE, unseen=("run",)))
+
+
+def test_encoder_of_seen_classes_says_so(tmp_path):
+    plain = plain_recipe(write_store(tmp_path / "store"))
+    plain["data"]["split"]["unseen"] = ["clap", "sit"]
+    plain["encoder"] = {"kind": "stgcn", "channels": [8], "strides": [2], "output": None}
+    plain["encoder"] |= {"persons": 1}
+    plain["train"]["epochs"] = 1
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(plain), encoding="utf-8")
+    settings = read_recipe(path)
+    clips = open_closed_set(settings.data.store, settings.data.split)
+    model = supervised.train_classifier(settings, clips, tmp_path / "run")
+    meta = supervised.model_meta(settings, clips, seed=0)
+    assert meta["classes_seen"] == meta["classes"] == ["bow", "kick", "wave"]
+    found = predict(classifier(settings, clips, model), settings.data.store)
+    assert found.logits.shape == (len(clips.test), 3)
+    assert {name.split("-")[1] for name in found.names} == {"0", "2", "4"}
+
+
+def test_seen_classes_of_a_published_split(tmp_path):
+    split = SplitRule("ntu60/xsub", zero_shot="ntu60/55-5")
+    names = [(1, 1, person, action) for person in (1, 3) for action in (1, 2, 11, 60)]
+    clips = open_closed_set(ntu_store(tmp_path / "ntu", names), split)
+    assert len(clips.classes) == 55
+    assert [clips.classes[k] for k in clips.labels[clips.train]] == [
+        dataset_classes("ntu60").names[action] for action in (0, 1, 59)
+    ]
+    assert "without the unseen classes of ntu60/55-5" in str(split)
+    with pytest.raises(InputError, match="ntu60/1-2"):
+        SplitRule("ntu60/xsub", zero_shot="ntu60/1-2")
+    with pytest.raises(ConfigError, match="either"):
+        SplitRule("ntu60/xsub", zero_shot="ntu60/55-5", unseen=("bow",))

@@ -18,7 +18,7 @@ from ski_data.config import from_plain, read_yaml, to_plain
 from ski_data.errors import InputError
 from ski_data.ntu.archive import get_protocol
 from ski_data.skeleton import STREAMS, FeederConfig
-from ski_data.splits import dataset_classes
+from ski_data.splits import dataset_classes, zero_shot_split
 from ski_data.store import SkeletonStore
 from ski_eval import Predictions, content_hash
 from ski_skeleton.encoder import MapEncoder
@@ -41,6 +41,11 @@ class SplitRule:
     """``ntu60/xsub``, ``ntu60/xview``, ``ntu120/xsub`` or ``ntu120/xset``."""
     train: TrainRule | None = None
     """Or the people, cameras or setups that train."""
+    zero_shot: str | None = None
+    """A published zero-shot split, such as ``ntu60/55-5``: its unseen classes neither train nor
+    test, for an encoder that zero-shot recognition is tried on."""
+    unseen: tuple[str, ...] = ()
+    """Or the names of unseen classes."""
 
     def __post_init__(self) -> None:
         if (self.protocol is None) == (self.train is None):
@@ -50,6 +55,10 @@ class SplitRule:
             )
         if self.protocol is not None:
             object.__setattr__(self, "protocol", get_protocol(self.protocol).name)
+        if self.zero_shot is not None:
+            zero_shot_split(self.zero_shot)
+            if self.unseen:
+                raise ConfigError("give either a published zero-shot split or unseen class names")
 
     @property
     def rule(self) -> TrainRule:
@@ -59,10 +68,28 @@ class SplitRule:
         protocol = get_protocol(str(self.protocol))
         return TrainRule(**{f"{protocol.field}s": protocol.train})
 
+    def seen(self, names: tuple[str, ...]) -> np.ndarray:
+        """Labels of the classes ``names`` that train and test, int64 ``(K,)``.
+
+        Raises:
+            InputError: an unseen class that is none of ``names``.
+        """
+        if self.zero_shot is not None:
+            unseen = {action - 1 for action in zero_shot_split(self.zero_shot).unseen_actions}
+            odd = [label + 1 for label in sorted(unseen) if label >= len(names)]
+        else:
+            unseen = {label for label, name in enumerate(names) if name in self.unseen}
+            odd = sorted(set(self.unseen) - set(names))
+        if odd:
+            raise InputError(f"unseen classes {odd} are none of the {len(names)} classes")
+        return np.array([label for label in range(len(names)) if label not in unseen], np.int64)
+
     def __str__(self) -> str:
-        if self.protocol is not None:
-            return self.protocol
-        return f"training {self.rule.column}s {list(self.rule.numbers)}"
+        people = f"training {self.rule.column}s {list(self.rule.numbers)}"
+        text = self.protocol if self.protocol is not None else people
+        if self.zero_shot is not None:
+            return f"{text} without the unseen classes of {self.zero_shot}"
+        return f"{text} without {', '.join(self.unseen)}" if self.unseen else text
 
 
 @dataclass(frozen=True)
@@ -122,6 +149,8 @@ class ClosedSet:
     store: SkeletonStore
     split: SplitRule
     classes: tuple[str, ...]
+    labels: np.ndarray
+    """Positions of the store's clips in ``classes``, int64; -1 for other classes."""
     train: np.ndarray
     """Positions of the training clips in the store, int64 ``(N,)``."""
     test: np.ndarray
@@ -144,7 +173,7 @@ class ClosedSet:
             bodies=encoder.persons,
             train=train,
             seed=seed,
-            labels=self.store.index["label"][rows],
+            labels=self.labels[rows],
         )
 
 
@@ -177,13 +206,21 @@ def open_closed_set(store: str | Path, split: SplitRule) -> ClosedSet:
             f"{store}: label {labels[wrong[0]]} of clip {opened.name(int(wrong[0]))} is out of "
             f"range; allowed: 0..{len(names) - 1}"
         )
+    try:
+        seen = split.seen(tuple(names))
+    except InputError as error:
+        raise InputError(f"{store}: {error}") from None
+    place = np.full(len(names), -1, np.int64)
+    place[seen] = np.arange(len(seen))
+    labels = np.where(within, place[np.where(within, labels, 0)], -1)
+    within &= labels >= 0
     trains = split.rule.rows(opened)
     train, test = np.flatnonzero(trains & within), np.flatnonzero(~trains & within)
     if not len(train) or not len(test):
         raise InputError(f"{store}: {len(train)} clips train and {len(test)} test by {split}")
     if len(np.unique(labels[train])) < 2:
         raise InputError(f"{store}: training clips of at least two classes are needed")
-    return ClosedSet(opened, split, tuple(names), train, test)
+    return ClosedSet(opened, split, tuple(names[k] for k in seen), labels, train, test)
 
 
 def train_classifier(
@@ -212,7 +249,7 @@ def model_meta(recipe: ClassifierRecipe, clips: ClosedSet, *, seed: int) -> dict
     """What a model folder says of its training."""
     index = clips.store.index
     people = np.unique(index["subject"][clips.train])
-    trained = np.unique(index["label"][clips.train])
+    trained = np.unique(clips.labels[clips.train])
     return {
         "classes": list(clips.classes),
         "classes_seen": [clips.classes[label] for label in trained],
