@@ -1,4 +1,4 @@
-"""Skeleton encoders aligned with language: Hyperformer, SkeletonCLIP and the shared trainer."""
+"""Skeleton encoders (Hyperformer, ST-GCN, Shift-GCN) aligned with language, and their trainer."""
 
 from importlib.metadata import version
 

@@ -41,7 +41,7 @@ class StgcnConfig:
     kernel: int = 9
     """Temporal kernel."""
     dropout: float = 0.5
-    """At the end of each block, before the residual."""
+    """At the end of each block, before the residual; 0 suits small data sets better."""
     kind: Literal["stgcn"] = "stgcn"
 
     def __post_init__(self) -> None:
