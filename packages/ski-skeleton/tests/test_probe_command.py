@@ -142,7 +142,7 @@ def test_refusals(place, capsys):
     refused(capsys, "give exactly one")
     refused(capsys, "no clips", "--subjects", "[9]")
     refused(capsys, "camera of clip", "--cameras", "[1]")
-    refused(capsys, "--stream 'bones'", "--stream", "bones", *PEOPLE)
+    refused(capsys, "unknown stream 'bones'", "--stream", "bones", *PEOPLE)
     refused(capsys, "--device tpux", "--device", "tpux", *PEOPLE)
     refused(capsys, "leave subjects", "--protocol", "oneshot", *PEOPLE)
     refused(capsys, "share of labels", "--protocol", "semi", "--shares", "[2.0]", *PEOPLE)

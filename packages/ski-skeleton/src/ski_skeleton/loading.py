@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +89,13 @@ def load_encoder(folder: str | Path, *, fresh: bool = False, seed: int = 0) -> L
         meta=meta,
         c2vl=student,
     )
+
+
+def changed_feeder(feeder: FeederConfig, window: int | None, stream: str | None) -> FeederConfig:
+    """What a folder says of its clips, with what a command line says otherwise.
+
+    Raises:
+        InputError: a window or stream that there is not.
+    """
+    given = {"window": window, "stream": stream}
+    return replace(feeder, **{key: value for key, value in given.items() if value is not None})

@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ski_data.errors import InputError
-from ski_data.skeleton import STREAMS
 from ski_data.store import SkeletonStore
 from ski_eval import format_interval, save_predictions, write_card
 from ski_skeleton.c2vl.commands import check_device
 from ski_skeleton.errors import RunError
 from ski_skeleton.finetune import FINETUNE
-from ski_skeleton.loading import load_encoder
+from ski_skeleton.loading import changed_feeder, load_encoder
 from ski_skeleton.probing import (
     ProbeConfig,
     Protocol,
@@ -103,12 +102,7 @@ def probe(
     if protocol == "oneshot" and rule is not None:
         raise InputError("oneshot tests all clips of its classes; leave subjects and so on out")
     loaded = load_encoder(model, fresh=fresh, seed=seed)
-    if window is not None:
-        loaded = replace(loaded, feeder=replace(loaded.feeder, window=window))
-    if stream is not None:
-        if stream not in STREAMS:
-            raise InputError(f"--stream {stream!r}: there are {', '.join(STREAMS)}")
-        loaded = replace(loaded, feeder=replace(loaded.feeder, stream=stream))
+    loaded = replace(loaded, feeder=changed_feeder(loaded.feeder, window, stream))
     opened = SkeletonStore(store)
     start = time.monotonic()
     outcomes = run_protocol(loaded, opened, config, rule, folder)

@@ -218,11 +218,11 @@ def test_from_store_and_encoder_by_the_command_line(tmp_path, capsys, monkeypatc
     store = write_store(tmp_path / "store")
     config = HyperformerConfig(heads=1, strides=(2,), persons=1, output=None)
     state = Hyperformer(config).state_dict()
-    write_model(
-        tmp_path / "model", "hyperformer", config, state, {"classes_seen": ["bow", "clap", "kick"]}
-    )
-    feeder = ["--feeder.window", "8", "--feeder.min_crop", "4"]
-    args = ["features", "model", "store", "f.safetensors", *feeder, "--extract.maps", "true"]
+    meta = {"classes_seen": ["bow", "clap", "kick"], "feeder": {"window": 8, "min_crop": 4}}
+    write_model(tmp_path / "model", "hyperformer", config, state, meta)
+    args = ["features", "model", "store", "f.safetensors", "--extract.maps", "true"]
+    assert main([*args, "--stream", "bones"]) == 2
+    assert "unknown stream 'bones'" in capsys.readouterr().err
     assert main(args) == 0
     assert capsys.readouterr().out == "f.safetensors\n"
     found = load_features("f.safetensors")

@@ -9,12 +9,11 @@ from pathlib import Path
 from ski_data.config import to_plain
 from ski_data.errors import InputError
 from ski_data.progress import Progress
-from ski_data.skeleton import FeederConfig
 from ski_data.splits import dataset_classes
 from ski_data.store import SkeletonStore
 from ski_eval import format_interval
 from ski_skeleton.errors import ConfigError
-from ski_skeleton.loading import load_encoder
+from ski_skeleton.loading import changed_feeder, load_encoder
 from ski_skeleton.train.loop import ProgressReport
 from ski_skeleton.zeroshot.extract import ExtractConfig, extract_features
 from ski_skeleton.zeroshot.features import check_output, save_features
@@ -27,7 +26,8 @@ def features(
     store: str,
     out: str,
     *,
-    feeder: FeederConfig = FeederConfig(),  # noqa: B008 (frozen)
+    window: int | None = None,
+    stream: str | None = None,
     extract: ExtractConfig = ExtractConfig(),  # noqa: B008 (frozen)
     dataset: str | None = None,
     device: str = "cpu",
@@ -38,13 +38,15 @@ def features(
         model: model folder of a skeleton encoder.
         store: skeleton store.
         out: file to write, .safetensors.
-        feeder: window and stream that the encoder was trained with.
+        window: frames of a clip, where the folder does not say what its training used.
+        stream: joint, bone, joint_motion or bone_motion, the same.
         extract: what to keep besides pooled features.
         dataset: ntu60, ntu120 or pku-mmd, where the store names no classes.
         device: where the encoder runs.
     """
     target = check_output(out)
     encoder = load_encoder(model)
+    feeder = changed_feeder(encoder.feeder, window, stream)
     classes = None if dataset is None else dataset_classes(dataset)
     with Progress("features", total=1) as progress:
         found = extract_features(
