@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ski_data import store as store_module
@@ -192,6 +192,7 @@ def test_index_of_another_store(store):
 
 @settings(max_examples=100, deadline=None)
 @given(at=st.integers(0, 10_000), value=st.integers(0, 255))
+@example(at=4754, value=128)  # in the name of a column
 def test_a_damaged_index_is_an_error_or_readable(tmp_path_factory, at, value):
     folder = tmp_path_factory.mktemp("s") / "s"
     write(folder, [(f"c{i}", np.ones((3, 2, 25, 1), np.float32), {"split": "x"}) for i in range(3)])

@@ -100,9 +100,9 @@ def read_index(path: Path) -> Columns:
             raise pa.ArrowInvalid(f"{reader.num_record_batches} record batches")
         batch = reader.get_batch(0)
         batch.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+        names = batch.schema.names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: damaged or cut off ({error}); make the store again") from None
-    names = batch.schema.names
     numbers = {*NUMBERS, "frames", "bodies", "offset"}
     needed = {"name", "source", BY_NAME, *numbers}
     if not needed <= set(names) or len(set(names)) != len(names):
