@@ -16,10 +16,11 @@ from ski_skeleton.errors import ConfigError, RunError
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
 from ski_skeleton.store_clips import TrainRule
 from ski_skeleton.train import read_model, write_model
+from ski_skeleton.zeroshot.cards import GENERALISED, ZERO_SHOT
 from ski_skeleton.zeroshot.features import load_features, save_features
 from ski_skeleton.zeroshot.protocol import LeakError, ProtocolConfig
 from ski_skeleton.zeroshot.recipe import FeatureConfig, ZeroShotRecipe, read_zero_shot_recipe
-from ski_skeleton.zeroshot.run import GENERALISED, ZERO_SHOT, run
+from ski_skeleton.zeroshot.run import run
 from ski_skeleton.zeroshot.sa_dvae import SaDvaeConfig
 from ski_skeleton.zeroshot.smie import SmieConfig
 from ski_skeleton.zeroshot.star import StarConfig
