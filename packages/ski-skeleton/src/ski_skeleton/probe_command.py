@@ -14,12 +14,8 @@ from ski_skeleton.c2vl.commands import check_device
 from ski_skeleton.errors import RunError
 from ski_skeleton.finetune import FINETUNE
 from ski_skeleton.loading import changed_feeder, load_encoder
-from ski_skeleton.probing import (
-    ProbeConfig,
-    Protocol,
-    result_cards,
-    run_protocol,
-)
+from ski_skeleton.probe_cards import result_cards
+from ski_skeleton.probing import ProbeConfig, Protocol, run_protocol
 from ski_skeleton.store_clips import TrainRule
 from ski_skeleton.train import TrainConfig
 from ski_skeleton.zeroshot.texts import TextConfig
