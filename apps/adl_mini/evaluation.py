@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from apps.adl_mini.recipe import AdlMiniRecipe
-from apps.adl_mini.stages import Data, dataset, load_student
+from apps.adl_mini.stages import Data, dataset
 from ski_data.config import to_plain
 from ski_data.manifest import Record
 from ski_eval import (
@@ -29,6 +29,7 @@ from ski_eval import (
 )
 from ski_skeleton import pipeline
 from ski_skeleton.evaluate import collect_scores
+from ski_vlm.students import load_student
 
 UNSEEN = "zero-shot: unseen classes"
 PEOPLE = "seen classes, unseen people"
@@ -101,7 +102,7 @@ def predict_all(recipe: AdlMiniRecipe, data: Data, method: str, run: Path) -> Pr
         model, _ = pipeline.load_skeleton_clip(run / "model")
         logits = pipeline.zero_shot_scores(model, source, names).logits
     else:
-        student = load_student(run).eval()
+        student, _ = load_student(run)
         student.text.freeze()
 
         def score(batch: dict[str, Any]) -> Tensor:

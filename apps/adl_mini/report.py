@@ -21,7 +21,7 @@ from apps.adl_mini.evaluation import (
     answers,
     difference,
 )
-from apps.adl_mini.stages import Data, load_student
+from apps.adl_mini.stages import Data
 from ski_data.layouts import get_layout
 from ski_data.ntu.skeleton_file import read_colour
 from ski_data.progress import seconds
@@ -39,6 +39,7 @@ from ski_eval import (
     training_curves_figure,
 )
 from ski_vlm.attention_map import attention_maps
+from ski_vlm.students import load_student
 
 WARNING = (
     "These are numbers of adl-mini, a small generated data set. They are **not comparable** with "
@@ -228,7 +229,7 @@ def training_curves(
 
 def gallery(data: Data, row: Row, run: Path, clips: int = 6) -> list[tuple[bytes, str, str]]:
     """Pictures of one front-camera clip of each new class: frames with skeleton, and relevance."""
-    student = load_student(run).eval()
+    student, _ = load_student(run)
     student.text.freeze()
     predictions, names = row.first, list(data.unseen.names)
     position = {name: i for i, name in enumerate(predictions.names)}

@@ -16,7 +16,6 @@ import torch
 
 from apps.adl_mini.recipe import AdlMiniRecipe
 from ski_data.classes import ClassSet, read_classes
-from ski_data.config import from_plain
 from ski_data.manifest import Record, read_manifest
 from ski_data.ntu.prepare import prepare_store
 from ski_data.paired import PairedDataset
@@ -33,13 +32,11 @@ from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text import ClipConfig
 from ski_skeleton.train import Task, TrainConfig, fit, read_model, write_model
 from ski_skeleton.train.task import Batch
-from ski_skeleton.weights import load_strictly
 from ski_vlm.distill import SkeletonDistillation
-from ski_vlm.predict import KIND as STUDENT
-from ski_vlm.students import ViFiClip, ViFiClipConfig
+from ski_vlm.students import ViFiClip, ViFiClipConfig, load_student
 from ski_vlm.tasks import ContrastImagesAndTexts, FineTuneVideo
 
-ENCODER = "hyperformer"
+ENCODER, STUDENT = "hyperformer", "vifi-clip"
 TOKEN_STD = 0.1
 
 
@@ -223,7 +220,7 @@ def finetune_vificlip(
     """Stage 3: ViFi-CLIP, fine-tuned on the seen classes from RGB."""
 
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
-        model = load_student(clip)
+        model = load_student(clip)[0]
         source = dataset(recipe, data, data.train, video=True, skeleton=False, train=True)
         task = FineTuneVideo(model, data.seen.names)
         _fit(task, source, recipe.finetune, run, title)
@@ -256,7 +253,7 @@ def align_skeletons(
 
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
         torch.manual_seed(recipe.align.seed)
-        model = SkeletonClip(config, text=load_student(clip).text)
+        model = SkeletonClip(config, text=load_student(clip)[0].text)
         _, _, body, _ = read_model(encoder / "model", ENCODER)
         source = dataset(recipe, data, data.train, video=False, skeleton=True, train=True)
         with Progress(title, total=1) as progress:
@@ -297,7 +294,7 @@ def distil(
 
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
         task = SkeletonDistillation(
-            load_student(student),
+            load_student(student)[0],
             pipeline.load_skeleton_clip(teacher / "model")[0],
             data.seen.names,
             recipe.scd,
@@ -317,7 +314,7 @@ def continue_vificlip(
     config = replace(recipe.distil, seed=seed)
 
     def train(run: Path) -> tuple[Any, dict[str, Any]]:
-        model = load_student(student)
+        model = load_student(student)[0]
         source = dataset(
             recipe, data, data.train, video=True, skeleton=False, train=True, seed=seed
         )
@@ -326,14 +323,6 @@ def continue_vificlip(
 
     where = folder / f"vificlip-longer-seed{seed}"
     return _model_stage(where, STUDENT, student_config(recipe), train, data)
-
-
-def load_student(run: Path) -> ViFiClip:
-    """The student of a stage."""
-    _, plain, state, _ = read_model(run / "model", STUDENT)
-    model = ViFiClip(from_plain(ViFiClipConfig, plain, str(run)))
-    load_strictly(model, state, run)
-    return model
 
 
 def _model_stage(

@@ -8,7 +8,6 @@ from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text import ClipConfig, ClipSizes
 from ski_skeleton.train import write_model
-from ski_vlm.predict import KIND
 from ski_vlm.students import ViFiClip, ViFiClipConfig
 
 NAMES = ("sit down", "stand up", "clap")
@@ -70,4 +69,4 @@ def batch():
 
 @pytest.fixture
 def folder(tmp_path, student, config):
-    return write_model(tmp_path / "model", KIND, config, student.state_dict(), {})
+    return write_model(tmp_path / "model", "vifi-clip", config, student.state_dict(), {})

@@ -17,14 +17,14 @@ from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from ski_vlm.errors import ConfigError
-from ski_vlm.students.vificlip import ViFiClip
+from ski_vlm.students import Student
 
 CELL = 16
 """Pixels between neighbours of a convolutional tower's map."""
 
 
 def attention_maps(
-    model: ViFiClip, frames: Tensor, names: list[str], target: int, *, blocks: int = 1
+    model: Student, frames: Tensor, names: list[str], target: int, *, blocks: int = 1
 ) -> np.ndarray:
     """Relevance of every patch of every frame for one class.
 
@@ -83,7 +83,7 @@ def _last_fine_layer(tower: ModifiedResNet | TimmModel) -> nn.Module:
     return tower.trunk.get_submodule(fine[-1])
 
 
-def _transformer_maps(model: ViFiClip, pixels: Tensor, text: Tensor, blocks: int) -> Tensor:
+def _transformer_maps(model: Student, pixels: Tensor, text: Tensor, blocks: int) -> Tensor:
     layers = list(model.image.transformer.resblocks)
     if not 1 <= blocks <= len(layers):
         raise ConfigError(f"blocks must be in 1..{len(layers)}, got {blocks}")

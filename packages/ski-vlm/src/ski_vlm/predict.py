@@ -12,22 +12,17 @@ import numpy as np
 import torch
 
 from ski_data.classes import read_classes
-from ski_data.config import from_plain
 from ski_data.errors import InputError, MissingFileError
 from ski_data.text import read_text
 from ski_data.video.decode import probe, read_frames
 from ski_data.video.sampling import test_indices
 from ski_data.video.transforms import center_crop, resize_short_side
 from ski_skeleton.errors import CheckpointError
-from ski_skeleton.train.model_folder import read_model
-from ski_skeleton.weights import load_strictly
 from ski_vlm.errors import ConfigError
-from ski_vlm.students.vificlip import ViFiClip, ViFiClipConfig
+from ski_vlm.students import Student, load_student
 
 LISTS = (".csv", ".txt")
 """Endings of files of class names."""
-KIND = "vifi-clip"
-"""Kind of the model folders that hold a ViFi-CLIP student."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class Recognizer:
 
     def __init__(
         self,
-        model: ViFiClip,
+        model: Student,
         *,
         device: str | torch.device = "cpu",
         meta: dict | None = None,
@@ -105,12 +100,7 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Recognize
         MissingFileError: no model there.
         CheckpointError: a damaged folder or one of another kind.
     """
-    folder = Path(folder)
-    if (folder / "model").is_dir():
-        folder = folder / "model"
-    _, plain, state, meta = read_model(folder, KIND)
-    model = build_student(plain, str(folder))
-    load_strictly(model, state, folder)
+    model, meta = load_student(folder)
     return Recognizer(model, device=device, meta=meta, name=str(folder))
 
 
@@ -131,17 +121,6 @@ def check_device(name: str | torch.device) -> torch.device:
         known = ["cpu", *(f"cuda:{i}" for i in range(cards))]
         raise ConfigError(f"--device {name}: not on this machine; it has {', '.join(known)}")
     return device
-
-
-def build_student(plain: dict, where: str) -> ViFiClip:
-    """A student from plain settings, with random weights: those of a folder follow."""
-    config = from_plain(ViFiClipConfig, plain, where)
-    if config.clip.pretrained is not None:
-        raise ConfigError(f"{where}: a model folder brings its own weights, not {config.clip}")
-    try:
-        return ViFiClip(config)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
 
 
 def check_names(classes: Sequence[str]) -> list[str]:

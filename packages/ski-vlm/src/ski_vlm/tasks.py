@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ski_skeleton.text import tokenize
 from ski_skeleton.train.task import Batch, Losses, Task
-from ski_vlm.students.vificlip import ViFiClip
+from ski_vlm.students import Student
 
 LARGEST_SCALE = 100.0
 """CLIP's bound on exp(logit_scale)."""
@@ -32,7 +32,7 @@ class ContrastImagesAndTexts(Task):
 
     def __init__(
         self,
-        model: ViFiClip,
+        model: Student,
         holds: Callable[[Batch, Sequence[str]], Tensor] | None = None,
     ) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class FineTuneVideo(Task):
     """ViFi-CLIP fine-tuning: cross entropy over the seen class names."""
 
     def __init__(
-        self, student: ViFiClip, names: Sequence[str], *, label_smoothing: float = 0.0
+        self, student: Student, names: Sequence[str], *, label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
         self.student = student

@@ -15,7 +15,7 @@ from ski_skeleton.text import class_prompts
 from ski_skeleton.train.task import Batch, Losses, Task
 from ski_vlm.distill.losses import ScdLosses, scd_losses
 from ski_vlm.errors import ConfigError
-from ski_vlm.students.vificlip import ViFiClip
+from ski_vlm.students import Student
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SkeletonDistillation(Task):
     """
 
     def __init__(
-        self, student: ViFiClip, teacher: SkeletonClip, names: Sequence[str], config: ScdConfig
+        self, student: Student, teacher: SkeletonClip, names: Sequence[str], config: ScdConfig
     ) -> None:
         super().__init__()
         self.student, self.teacher = student, teacher

@@ -2,107 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
-import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
-from torch import Tensor, nn
+from torch import Tensor
 
-from ski_data.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
-from ski_skeleton.text import PHOTO_TEMPLATE, ClipConfig, ClipTextTower, build_clip, class_prompts
-from ski_vlm.errors import ConfigError
-
-NORMALISATION = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "clip": (CLIP_MEAN, CLIP_STD)}
+from ski_vlm.students.base import Student, StudentConfig
 
 
 @dataclass(frozen=True)
-class ViFiClipConfig:
-    """Towers, input and which of them train."""
+class ViFiClipConfig(StudentConfig):
+    """A CLIP on video, fine-tuned wholly or in one tower; frozen, it is CLIP's zero-shot row."""
 
-    clip: ClipConfig = field(default_factory=ClipConfig)
-    frames: int = 16
-    """Frames T sampled from a clip."""
-    normalisation: Literal["imagenet", "clip"] = "imagenet"
-    """Mean and deviation of the pixels; the released code uses ImageNet's, not CLIP's."""
-    short_side: int = 256
-    """Frames are resized to this short side before the centre crop to the tower's input."""
-    template: str = PHOTO_TEMPLATE
-    train: Literal["both", "image", "text"] = "both"
-    """Towers that train, with the scale; the token embedding never does."""
-
-    def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise ConfigError(f"frames must be at least 1, got {self.frames}")
-        class_prompts(["any"], self.template)
+    kind: Literal["vifi-clip"] = "vifi-clip"
 
 
-class StudentOutput(NamedTuple):
-    """What every student gives for a batch of clips and a list of classes."""
-
-    cosines: Tensor
-    """``(N, K)``, similarity of each clip with each class in [-1, 1]."""
-    scale: Tensor
-    """Scalar, exp of the learned logit scale."""
-    video: Tensor
-    """``(N, D)``, unit video features."""
-    text: Tensor
-    """``(K, D)``, unit text features."""
-
-    @property
-    def logits(self) -> Tensor:
-        """``(N, K)``, scaled cosines."""
-        return self.scale * self.cosines
-
-
-class ViFiClip(nn.Module):
-    """RGB clips and class names to logits; holds nothing of a skeleton."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, config: ViFiClipConfig, clip: CLIP | None = None) -> None:
-        super().__init__()
-        clip = build_clip(config.clip) if clip is None else clip
-        self.config = config
-        self.image = clip.visual
-        self.text = ClipTextTower(clip)
-        self.logit_scale = nn.Parameter(clip.logit_scale.detach().clone())
-        mean, std = NORMALISATION[config.normalisation]
-        self.register_buffer("mean", torch.tensor(mean), persistent=False)
-        self.register_buffer("std", torch.tensor(std), persistent=False)
-        if config.train == "text":
-            self.image.requires_grad_(False)
-        if config.train == "image":
-            self.text.freeze()
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square frames that the image tower takes, in pixels."""
-        size = self.image.image_size
-        return int(size[0] if isinstance(size, tuple) else size)
-
-    def normalise(self, frames: Tensor) -> Tensor:
-        """uint8 ``(N, T, H, W, 3)`` RGB to float ``(N, T, 3, H, W)``, on the frames' device."""
-        scaled = (frames.to(self.mean.dtype) - self.mean) / self.std
-        return scaled.permute(0, 1, 4, 2, 3)
-
-    def frame_features(self, video: Tensor) -> Tensor:
-        """Normalised ``(N, T, 3, H, W)`` to per-frame features ``(N, T, D)``, not unit length."""
-        N, T = video.shape[:2]
-        return self.image(video.flatten(0, 1)).view(N, T, -1)
+class ViFiClip(Student):
+    """The mean of raw frame features, normalised, against the class texts."""
 
     def encode_video(self, video: Tensor) -> Tensor:
         """Unit video features ``(N, D)``: raw frame features are averaged, then normalised."""
         return F.normalize(self.frame_features(video).mean(1), dim=-1)
-
-    def encode_classes(self, names: Sequence[str]) -> Tensor:
-        """Unit text features ``(K, D)`` of class names under this model's prompt template."""
-        return self.text.unit_text(class_prompts(names, self.config.template))
-
-    def forward(self, video: Tensor, names: Sequence[str]) -> StudentOutput:
-        """Normalised ``(N, T, 3, H, W)`` and K class names to :class:`StudentOutput`."""
-        features, text = self.encode_video(video), self.encode_classes(names)
-        return StudentOutput(features @ text.T, self.logit_scale.exp(), features, text)
