@@ -65,7 +65,7 @@ def test_a_run_killed_in_an_epoch_ends_with_the_same_weights(
 ):
     def run(folder):
         task = SkeletonDistillation(
-            copy.deepcopy(student), copy.deepcopy(teacher), names, ScdConfig(1.0)
+            copy.deepcopy(student), copy.deepcopy(teacher), names, ScdConfig(alpha=1.0)
         )
         fit(task, source, replace(CONFIG, workers=workers), folder)
         return task.state_dict()

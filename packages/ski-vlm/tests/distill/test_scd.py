@@ -3,12 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ski_data.video.mixing import MixConfig
 from ski_vlm.distill import ScdConfig, SkeletonDistillation
 from ski_vlm.errors import ConfigError
+from ski_vlm.mixing import mix_batch, smooth
 
 
 def test_released_losses_by_hand(student, teacher, names, batch):
-    task = SkeletonDistillation(student, teacher, names, ScdConfig(2.0, "released")).eval()
+    task = SkeletonDistillation(
+        student, teacher, names, ScdConfig(alpha=2.0, logits="released")
+    ).eval()
     losses = task(batch)
     with torch.no_grad():
         video = student(student.normalise(batch["video"]), names).cosines
@@ -57,7 +61,7 @@ def test_all_paired_is_the_same_as_saying_nothing(student, teacher, names, batch
 
 @pytest.mark.parametrize("logits", ["cosine", "released"])
 def test_clips_without_a_skeleton_teach_the_student_alone(student, teacher, names, batch, logits):
-    task = SkeletonDistillation(student, teacher, names, ScdConfig(2.0, logits)).eval()
+    task = SkeletonDistillation(student, teacher, names, ScdConfig(alpha=2.0, logits=logits)).eval()
     paired = torch.tensor([True, False, True])
     got = task({**batch, "paired": paired})
     part = task({key: value[paired] for key, value in batch.items()})
@@ -96,7 +100,80 @@ def test_a_batch_without_any_skeleton(student, teacher, names, batch):
     assert all(p.grad is not None and not p.grad.any() for p in trained)
 
 
-@pytest.mark.parametrize("settings", [{"alpha": -1.0}, {"label_smoothing": 1.0}])
+def test_an_offline_teacher_does_not_move(student, teacher, names, batch):
+    before = {key: value.clone() for key, value in teacher.state_dict().items()}
+    config = ScdConfig(mode="offline", alpha=3.0)
+    task = SkeletonDistillation(student, teacher, names, config).train()
+    losses = task(batch)
+    losses["loss"].backward()
+    torch.testing.assert_close(
+        losses["loss"], losses["video_cross_entropy"] + 3.0 * losses["distance"]
+    )
+    assert all(p.grad is None for p in teacher.parameters())
+    assert student.image.proj.grad.abs().sum() > 0
+    for key, value in teacher.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert not teacher.encoder.training
+
+
+@pytest.mark.parametrize("distance", ["kl", "contrastive"])
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_other_distances_teach_the_student(student, teacher, names, batch, distance, mode):
+    config = ScdConfig(distance=distance, mode=mode, temperature=0.5)
+    task = SkeletonDistillation(student, teacher, names, config).train()
+    losses = task(batch)
+    losses["distance"].backward()
+    assert student.image.proj.grad.abs().sum() > 0
+    assert (teacher.encoder.head.weight.grad is not None) == (mode == "online")
+
+
+MIX = MixConfig(mixup=1.0, cutmix=0.0)
+
+
+def test_mixed_videos_keep_the_skeletons_labels(student, teacher, names, batch):
+    plain = SkeletonDistillation(student, teacher, names, ScdConfig()).eval()(batch)
+    sound = SkeletonDistillation(student, teacher, names, ScdConfig(mix=MIX)).eval()(batch)
+    torch.testing.assert_close(sound["skeleton_cross_entropy"], plain["skeleton_cross_entropy"])
+    assert sound["video_cross_entropy"] != plain["video_cross_entropy"]
+    config = ScdConfig(mix=MIX, mixed_skeleton_labels=True)
+    released = SkeletonDistillation(student, teacher, names, config).eval()(batch)
+    assert released["skeleton_cross_entropy"] != plain["skeleton_cross_entropy"]
+
+
+def test_mixed_videos_are_drawn_to_skeleton_logits_mixed_alike(student, teacher, names, batch):
+    task = SkeletonDistillation(student, teacher, names, ScdConfig(mix=MIX)).eval()
+    torch.manual_seed(7)
+    got = task(batch)["distance"]
+    torch.manual_seed(7)
+    with torch.no_grad():
+        video = student.normalise(batch["video"])
+        mixed = mix_batch(video, smooth(batch["label"], 3, 0.0), MIX)
+        lam = mixed.mix.lam
+        torch.testing.assert_close(mixed.video, lam * video + (1 - lam) * video.flip(0))
+        text = teacher.text.unit_text([f"a photo of a {n}." for n in names])
+        pose = torch.nn.functional.normalize(teacher.embed(batch["skeleton"]), dim=-1) @ text.T
+        expected = student(mixed.video, names).cosines - (lam * pose + (1 - lam) * pose.flip(0))
+    torch.testing.assert_close(got.detach(), expected.square().mean())
+
+
+def test_a_mixed_video_is_drawn_only_where_both_clips_have_skeletons(
+    student, teacher, names, batch
+):
+    task = SkeletonDistillation(student, teacher, names, ScdConfig(mix=MIX)).eval()
+    paired = torch.tensor([True, True, False])  # clip 0 is mixed with clip 2, clip 1 with itself
+    torch.manual_seed(7)
+    first = task({**batch, "paired": paired})["distance"]
+    other = batch["skeleton"].clone()
+    other[0] += 1.0
+    torch.manual_seed(7)
+    torch.testing.assert_close(
+        task({**batch, "skeleton": other, "paired": paired})["distance"], first
+    )
+
+
+@pytest.mark.parametrize(
+    "settings", [{"alpha": -1.0}, {"label_smoothing": 1.0}, {"temperature": 1.0}]
+)
 def test_bad_settings(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
         ScdConfig(**settings)

@@ -28,19 +28,16 @@ class MixConfig:
         mixup: alpha of lambda ~ Beta(alpha, alpha) for mixup; 0 for no mixup.
         cutmix: The same for cutmix.
         switch: Probability of cutmix where both are on.
-        smoothing: Share of the label that is spread over all classes.
     """
 
     mixup: float = 0.8
     cutmix: float = 1.0
     switch: float = 0.5
-    smoothing: float = 0.1
 
     def __post_init__(self) -> None:
-        if min(self.mixup, self.cutmix) < 0 or not (0 <= self.switch <= 1 > self.smoothing >= 0):
+        if min(self.mixup, self.cutmix) < 0 or not 0 <= self.switch <= 1:
             raise InputError(
-                "mixing: mixup >= 0, cutmix >= 0, 0 <= switch <= 1 and 0 <= smoothing < 1 are "
-                f"allowed, not {self}"
+                f"mixing: mixup >= 0, cutmix >= 0 and 0 <= switch <= 1 are allowed, not {self}"
             )
 
 
