@@ -37,7 +37,25 @@ def test_rule_needs_one_kind():
         TrainRule()
     with pytest.raises(InputError, match="subjects and cameras"):
         TrainRule(subjects=(1,), cameras=(1,))
+    with pytest.raises(InputError, match="subjects and where: style"):
+        TrainRule(subjects=(1,), where={"style": (1,)})
+    with pytest.raises(InputError, match="style names no values"):
+        TrainRule(where={"style": ()})
     assert TrainRule(setups=(2, 4)).column == "setup"
+
+
+def test_rule_by_a_column_of_ones_own(tmp_path):
+    with StoreWriter(tmp_path / "s", get_layout("kinect25"), bodies=1) as writer:
+        for number in range(6):
+            clip = np.ones((3, 4, 25, 1), np.float32)
+            writer.add(f"c{number}", clip, label=0, style=number % 3, part="ab"[number // 4])
+    store = SkeletonStore(tmp_path / "s")
+    rule = TrainRule(where={"style": (0, 2)})
+    assert (rule.column, rule.numbers) == ("style", (0, 2))
+    assert rule.rows(store).tolist() == [True, False, True, True, False, True]
+    assert TrainRule(where={"part": ("a",)}).rows(store).tolist() == [True] * 4 + [False] * 2
+    with pytest.raises(InputError, match="no column 'actor'; it has name, label"):
+        TrainRule(where={"actor": (1,)}).rows(store)
 
 
 def test_samples_depend_on_seed_epoch_and_number(store):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ski_data.store import SkeletonStore
 
 @dataclass(frozen=True)
 class TrainRule:
-    """Which clips of a store train; all others test. Give exactly one kind of number."""
+    """Which clips of a store train; all others test. Give exactly one column."""
 
     subjects: tuple[int, ...] = ()
     """People, for cross-subject protocols."""
@@ -23,33 +23,47 @@ class TrainRule:
     """Cameras, for cross-view protocols."""
     setups: tuple[int, ...] = ()
     """Setups, for cross-setup protocols."""
+    where: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
+    """Another column of the store's index and its values that train, as ``{style: [0, 3]}``."""
 
     def __post_init__(self) -> None:
         given = [name for name in ("subjects", "cameras", "setups") if getattr(self, name)]
+        given += [f"where: {name}" for name in self.where]
         if len(given) != 1:
             raise InputError(
-                "training clips are chosen by subjects, cameras or setups; give exactly one, not "
-                f"{' and '.join(given) or 'none'}"
+                "training clips are chosen by subjects, cameras, setups or one column under where; "
+                f"give exactly one, not {' and '.join(given) or 'none'}"
             )
+        empty = [name for name, values in self.where.items() if not values]
+        if empty:
+            raise InputError(f"where: {empty[0]} names no values that train")
 
     @property
     def column(self) -> str:
-        """Column of the store's index: ``subject``, ``camera`` or ``setup``."""
-        return next(name[:-1] for name in ("subjects", "cameras", "setups") if getattr(self, name))
+        """Column of the store's index: ``subject``, ``camera``, ``setup`` or another one."""
+        for name in ("subjects", "cameras", "setups"):
+            if getattr(self, name):
+                return name[:-1]
+        return next(iter(self.where))
 
     @property
-    def numbers(self) -> tuple[int, ...]:
-        """The numbers that train."""
-        return self.subjects or self.cameras or self.setups
+    def numbers(self) -> tuple[int | str, ...]:
+        """The values that train."""
+        return self.subjects or self.cameras or self.setups or self.where[self.column]
 
     def rows(self, store: SkeletonStore) -> np.ndarray:
         """Whether each clip trains, bool ``(N,)``.
 
         Raises:
-            InputError: a clip whose number is unknown, or a part without clips.
+            InputError: a column that the store does not have, a clip whose value is unknown, or a
+                part without clips.
         """
+        if self.column not in store.index:
+            raise InputError(
+                f"{store.folder}: no column {self.column!r}; it has {', '.join(store.index)}"
+            )
         column = store.index[self.column]
-        if (column < 0).any():
+        if column.dtype.kind in "iu" and (column < 0).any():
             first = store.index["name"][int((column < 0).argmax())]
             raise InputError(f"{store.folder}: the {self.column} of clip {first} is not known")
         chosen = np.isin(column, self.numbers)

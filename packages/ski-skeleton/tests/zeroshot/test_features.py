@@ -36,6 +36,7 @@ def small(**changed):
             "maps": np.ones((3, 3, 2, 4), np.float32),
             "masked": np.zeros((3, 2, 3), np.float32),
         },
+        {"columns": {"style": np.array([4, 0, 1])}},
     ],
 )
 def test_round_trip(tmp_path, changed):
@@ -48,6 +49,9 @@ def test_round_trip(tmp_path, changed):
         ours, theirs = getattr(found, name), getattr(features, name)
         assert (ours is None) == (theirs is None)
         assert ours is None or np.array_equal(ours, theirs)
+    assert {k: v.tolist() for k, v in found.columns.items()} == {
+        k: v.tolist() for k, v in features.columns.items()
+    }
     with pytest.raises(ExistingOutputError, match="already there"):
         save_features(features, path)
     assert [p.name for p in path.parent.iterdir()] == ["f.safetensors"]
@@ -58,6 +62,7 @@ def test_round_trip(tmp_path, changed):
     [
         ({"names": ("a", "a", "b")}, "two clips of one name"),
         ({"classes": ("x", "x")}, "two classes"),
+        ({"columns": {"style": np.array([4.0, 0, 1])}}, "column style must be 3 whole numbers"),
         ({"labels": np.array([0, 1, 2])}, r"labels must be in 0\.\.1"),
         ({"subjects": np.array([1.0, 2, 3])}, "subjects must be 3 whole"),
         ({"features": np.eye(3)}, "features must be float32"),
@@ -69,6 +74,14 @@ def test_round_trip(tmp_path, changed):
 def test_what_does_not_fit_together(changed, text):
     with pytest.raises(InputError, match=text):
         small(**changed)
+
+
+def test_numbers_by_column():
+    features = small(columns={"style": np.array([4, 0, 1])})
+    assert features.column("style").tolist() == [4, 0, 1]
+    assert features.column("setup").tolist() == [0, 1, 1]
+    with pytest.raises(InputError, match="no column 'take' of whole numbers; they have subject"):
+        features.column("take")
 
 
 def test_other_files_are_refused(tmp_path):

@@ -36,6 +36,15 @@ def test_clips_are_divided_by_class_and_person(clips, split):
     assert len(whole) == 2 * len(rows.test_unseen)
 
 
+def test_clips_are_divided_by_a_further_column(clips, split):
+    styled = replace(clips, columns={"style": clips.subjects % 3})
+    rows = protocol.divide(styled, split, TrainRule(where={"style": (0, 2)}), "test")
+    assert set(styled.columns["style"][rows.train]) == {0, 2}
+    assert set(styled.columns["style"][rows.test_unseen]) == {1}
+    with pytest.raises(InputError, match="no column 'take'"):
+        protocol.divide(styled, split, TrainRule(where={"take": (1,)}), "test")
+
+
 @pytest.mark.parametrize(
     ("changed", "rule", "text"),
     [

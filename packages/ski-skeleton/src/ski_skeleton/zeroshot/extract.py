@@ -21,6 +21,8 @@ from ski_skeleton.zeroshot.features import FeatureSet
 from ski_skeleton.zeroshot.smie import masked_clip
 
 Merge = Literal["mean", "reference"]
+_NOT_OF_CLIPS = ("label", "subject", "camera", "setup", "frames", "bodies", "offset")
+"""Columns that a feature set has by name, or that say where a clip stands in its store."""
 Report = Callable[[int, int, str], None]
 """Called with clips done, clips in all, and a short text."""
 
@@ -120,6 +122,11 @@ def extract_features(
         name: np.asarray(store.index[name][rows], np.int64)
         for name in ("label", "subject", "camera", "setup")
     }
+    further = {
+        name: np.asarray(column[rows], np.int64)
+        for name, column in store.index.items()
+        if name not in _NOT_OF_CLIPS and column.dtype.kind in "iu"
+    }
     arrays = {k: np.concatenate(v) for k, v in found.items() if v}
     return FeatureSet(
         source.names,
@@ -129,6 +136,7 @@ def extract_features(
         index["setup"],
         known.names,
         trained_on=encoder.trained_on,
+        columns=further,
         meta={"encoder": encoder.kind, "store_sha256": store.sha256, **(meta or {})},
         **arrays,
     )

@@ -20,6 +20,7 @@ from ski_data.folders import missing_parents, remove_empty
 SCHEMA = "ski-skeleton/features/1"
 _NUMBERS = ("labels", "subjects", "cameras", "setups")
 _ARRAYS = (*_NUMBERS, "features", "maps", "masked")
+_COLUMN = "column."
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,8 @@ class FeatureSet:
     """Names of the classes that trained the encoder; None: it does not say."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Where the features come from, as plain values."""
+    columns: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    """Further whole numbers of the clips ``(N,)`` by the store's column, such as a style."""
 
     def __post_init__(self) -> None:
         for name in ("names", "classes", "trained_on"):
@@ -70,6 +73,9 @@ class FeatureSet:
                 wrong.append(f"{name} must be {n} whole numbers, not {value.dtype} {value.shape}")
             elif name == "labels" and n and not 0 <= value.min() <= value.max() < len(self.classes):
                 wrong.append(f"labels must be in 0..{len(self.classes) - 1}")
+        for name, value in self.columns.items():
+            if value.shape != (n,) or value.dtype.kind not in "iu":
+                wrong.append(f"column {name} must be {n} whole numbers, not {value.dtype}")
         width = self.features.shape[-1] if self.features.ndim == 2 else 0
         for name, wanted in (("features", 2), ("maps", 4), ("masked", 3)):
             value = getattr(self, name)
@@ -89,6 +95,21 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.names)
 
+    def column(self, name: str) -> NDArray[np.int64]:
+        """Numbers of the clips ``(N,)``: ``subject``, ``camera``, ``setup`` or a further column.
+
+        Raises:
+            InputError: no such column of whole numbers.
+        """
+        known = {key[:-1]: getattr(self, key) for key in _NUMBERS if key != "labels"}
+        known |= self.columns
+        if name not in known:
+            raise InputError(
+                f"the features have no column {name!r} of whole numbers; they have "
+                f"{', '.join(known)}"
+            )
+        return known[name]
+
 
 def save_features(features: FeatureSet, path: str | Path) -> Path:
     """Write one ``.safetensors`` file; names and classes stand in its header.
@@ -99,6 +120,7 @@ def save_features(features: FeatureSet, path: str | Path) -> Path:
     """
     path = check_output(path)
     arrays = {name: getattr(features, name) for name in _ARRAYS}
+    arrays |= {_COLUMN + name: value for name, value in features.columns.items()}
     header = {
         "schema": SCHEMA,
         "names": list(features.names),
@@ -156,6 +178,11 @@ def load_features(path: str | Path) -> FeatureSet:
         raise InputError(
             f"{path}: no file of features, or damaged ({error}); make it with ski-skeleton features"
         ) from error
+    columns = {
+        name.removeprefix(_COLUMN): arrays.pop(name)
+        for name in list(arrays)
+        if name.startswith(_COLUMN)
+    }
     unknown = sorted(set(arrays) - set(_ARRAYS))
     missing = sorted({"features", *_NUMBERS} - set(arrays))
     if not isinstance(header, dict) or header.get("schema") != SCHEMA or unknown or missing:
@@ -173,6 +200,6 @@ def load_features(path: str | Path) -> FeatureSet:
     if not isinstance(texts["meta"], dict):
         raise InputError(f"{path}: meta must be settings by name; make the file again")
     try:
-        return FeatureSet(**texts, **arrays)
+        return FeatureSet(**texts, **arrays, columns=columns)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -93,9 +93,10 @@ def divide(
     """Which clips train and which test.
 
     Raises:
-        InputError: a clip of unknown person (camera, setup), or a part without clips.
+        InputError: a clip of unknown person (camera, setup), a column that the features do not
+            have, or a part without clips.
     """
-    column = getattr(features, rule.column + "s")
+    column = features.column(rule.column)
     if (column < 0).any():
         first = features.names[int((column < 0).argmax())]
         raise InputError(f"the {rule.column} of clip {first} is not known")
