@@ -30,7 +30,7 @@ from ski_eval import (
     write_card,
 )
 from ski_skeleton import pipeline
-from ski_skeleton.cli import command_line_fit
+from ski_skeleton.pipeline_commands import fit_recipe
 from ski_skeleton.text.sentence import SentenceConfig
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
@@ -78,7 +78,7 @@ def predict(recipe: pipeline.SkeletonRecipe, run: Path, seed: int) -> dict[str, 
         if (run / "model").is_dir():
             model, _ = pipeline.load_skeleton_clip(run / "model")
         else:
-            model = command_line_fit(recipe, sets, run, seed)
+            model = fit_recipe(recipe, sets, run, seed)
         for name, source, names in (
             ("unseen-movements", sets.test_unseen, sets.unseen),
             ("unseen-people", sets.test_seen, sets.seen),

@@ -120,3 +120,20 @@ def test_commands_by_place_are_imported_when_they_run(monkeypatch, capsys):
     )
     assert code == 0
     assert capsys.readouterr().out == "['a'] b 3 False\n"
+
+
+def test_the_list_of_commands_needs_no_import(tmp_path, monkeypatch, capsys):
+    package = tmp_path / "strolls"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "far.py").write_text(
+        'raise RuntimeError("imported")\n\n\ndef go(path: str) -> None:\n    """Go far.\n\n    Args:\n'
+        '        path: where.\n    """\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    commands = {"go": "strolls.far:go"}
+    assert command.run(commands, ["--help"], prog="walk", version="1", description="Walks.") == 0
+    assert "Go far." in capsys.readouterr().out
+    assert command.run(commands, ["stay"], prog="walk", version="1", description="Walks.") == 2
+    with pytest.raises(RuntimeError, match="imported"):
+        command.run(commands, ["go", "a"], prog="walk", version="1", description="Walks.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import inspect
 import logging
 import os
@@ -33,6 +35,31 @@ def load(command: Command | str) -> Command:
         return command
     module, _, name = command.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def describe(command: Command | str) -> Command:
+    """A stand-in for a command that has its docstring only, read without importing its module."""
+    if not isinstance(command, str):
+        return command
+    module, _, name = command.partition(":")
+    top, *inner = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        return load(command)
+    source = Path(spec.origin).parent.joinpath(*inner).with_suffix(".py")
+    if not source.is_file():
+        return load(command)
+    found = [
+        ast.get_docstring(node)
+        for node in ast.parse(source.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    ]
+
+    def stand_in() -> None:
+        raise TypeError(f"{command} is only described here")
+
+    stand_in.__doc__ = found[0] if found else load(command).__doc__
+    return stand_in
 
 
 class Parser(ArgumentParser):
@@ -84,8 +111,10 @@ def run(
         return 0
 
     def work() -> object:
-        asked = [args[0]] if args and args[0] in commands else list(commands)
-        found = {name: load(commands[name]) for name in asked}
+        if args and args[0] in commands:
+            found = {args[0]: load(commands[args[0]])}
+        else:  # the list of commands, or wrong usage: nothing will run
+            found = {name: describe(commands[name]) for name in commands}
         parser = build_parser(found, prog=prog, description=description)
         parsed = parser.parse_args(args)
         values = parser.instantiate(parsed)[parsed.command]

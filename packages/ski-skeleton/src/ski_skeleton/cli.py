@@ -2,160 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_module
-import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from ski_data import command
 from ski_data.errors import ExistingOutputError, InputError
-from ski_data.manifest import Record
-from ski_data.progress import Progress
-from ski_eval import Predictions, format_interval, save_predictions, score
-from ski_skeleton import __version__, pipeline
-from ski_skeleton.c2vl.commands import concepts, pretrain_command
-from ski_skeleton.convert.command import convert
-from ski_skeleton.errors import CheckpointError, ConfigError, RunError
-from ski_skeleton.probe_command import probe
-from ski_skeleton.skeleton_clip import SkeletonClip
-from ski_skeleton.supervised_commands import ensemble, evaluate_classifier, train_classifier
-from ski_skeleton.train import TrainConfig, write_model
-from ski_skeleton.zeroshot.commands import features, zeroshot
-
-
-def train(recipe: str, *, out: str, seed: int = 0) -> None:
-    """Train a SkeletonCLIP from a recipe; the same command goes on after a kill.
-
-    Args:
-        recipe: YAML file of a recipe; see the command recipes.
-        out: run folder; gets logs, checkpoints while training, and the model.
-        seed: of weights and data order.
-    """
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or more, got {seed}")
-    settings = pipeline.read_recipe(recipe)
-    run = Path(out)
-    if (run / "model").is_dir():
-        raise ExistingOutputError(f"{run / 'model'}: already trained; choose another run folder")
-    sets = pipeline.open_sets(settings, seed=seed)
-    try:
-        command_line_fit(settings, sets, run, seed)
-    except ConfigError as error:
-        raise ConfigError(f"{recipe}: {error}") from error
-    print(run / "model")
-
-
-def command_line_fit(
-    settings: pipeline.SkeletonRecipe, sets: pipeline.ZeroShotSets, run: Path, seed: int
-) -> SkeletonClip:
-    """Train both stages with progress and write ``run/model``."""
-
-    def seeded(config: TrainConfig) -> TrainConfig:
-        return replace(config, seed=seed)
-
-    torch.manual_seed(seed)
-    model = SkeletonClip(settings.model)  # before the long pretraining: it may not fit together
-    pipeline.claim_run(run, settings)
-    body = None
-    if settings.classify is not None:
-        with Progress("pretrain encoder", total=1) as progress:
-            encoder = pipeline.pretrain_encoder(
-                settings.model,
-                sets.train,
-                len(sets.seen),
-                seeded(settings.classify),
-                run / "encoder",
-                report=progress.report,
-            )
-        body = encoder.state_dict()
-    with Progress("align with text", total=1) as progress:
-        model = pipeline.align(
-            model,
-            body,
-            sets.train,
-            sets.seen,
-            seeded(settings.align),
-            run / "align",
-            report=progress.report,
-        )
-    meta = {
-        "classes_seen": sets.seen,
-        "split_hash": sets.split_hash,
-        "store": settings.data.store,
-        "seed": seed,
-    }
-    write_model(run / "model", pipeline.KIND, settings.model, model.state_dict(), meta)
-    for part in ("encoder", "align"):
-        shutil.rmtree(run / part / "checkpoints", ignore_errors=True)
-    return model
-
-
-def evaluate(recipe: str, model: str, *, out: str, json: bool = False) -> None:
-    """Zero-shot accuracy of a trained SkeletonCLIP: unseen classes, and unseen people.
-
-    Args:
-        recipe: the recipe that says which clips test.
-        model: model folder of a run.
-        out: folder for the predictions of both test sets.
-        json: print one JSON object per number instead of a table.
-    """
-    settings = pipeline.read_recipe(recipe)
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder}: is a file; choose another folder")
-    trained, meta = pipeline.load_skeleton_clip(model)
-    sets = pipeline.open_sets(settings)
-    known = meta.get("classes_seen")
-    if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
-        raise InputError(f"{model}: does not say which classes trained it; train it again")
-    leaked = sorted(set(known) & set(sets.unseen))
-    if leaked:
-        raise InputError(
-            f"{model}: was trained on {leaked}, which this recipe calls unseen; train it on the "
-            "seen classes only"
-        )
-    found = {}
-    for name, source, names in (
-        ("unseen-classes", sets.test_unseen, sets.unseen),
-        ("unseen-people", sets.test_seen, sets.seen),
-    ):
-        result = pipeline.zero_shot_scores(trained, source, names)
-        if not np.isfinite(result.logits).all():
-            raise CheckpointError(
-                f"{model}: gives scores that are not finite numbers; it is damaged or its training "
-                "diverged: copy it again or train it again"
-            )
-        found[folder / f"{name}.npz"] = Predictions(
-            names=tuple(record.name for record in source.records),
-            labels=result.labels,
-            logits=result.logits,
-            classes=tuple(names),
-            groups=_people(source.records),
-        )
-    for path in sorted(found, key=lambda path: not path.exists()):  # those there may be refused
-        save_predictions(found[path], path)
-    for path, predictions in found.items():
-        for row in score(predictions, rng=np.random.default_rng(0)):
-            if json:
-                value = {"test": path.stem, "metric": row.metric, "value": row.value, "n": row.n}
-                print(json_module.dumps(value))
-            else:
-                text = format_interval(row.value, row.interval)
-                size = f"({row.n} clips, {row.n_classes} classes)"
-                print(f"{path.stem}  {row.metric}  {text}  {size}")
-
-
-def _people(records: Sequence[Record]) -> tuple[str, ...] | None:
-    """Who acts in each clip, for intervals over people; None unless all are known."""
-    people = [record.subject for record in records]
-    if any(person is None or person < 0 for person in people):
-        return None
-    return tuple(map(str, people))
+from ski_skeleton import __version__
 
 
 def recipes(copy: str | None = None) -> None:
@@ -179,19 +32,20 @@ def recipes(copy: str | None = None) -> None:
 
 
 COMMANDS = {
-    "train": train,
-    "evaluate": evaluate,
-    "train-classifier": train_classifier,
-    "evaluate-classifier": evaluate_classifier,
-    "ensemble": ensemble,
-    "convert": convert,
+    "train": "ski_skeleton.pipeline_commands:train",
+    "evaluate": "ski_skeleton.pipeline_commands:evaluate",
+    "train-classifier": "ski_skeleton.supervised_commands:train_classifier",
+    "evaluate-classifier": "ski_skeleton.supervised_commands:evaluate_classifier",
+    "ensemble": "ski_skeleton.supervised_commands:ensemble",
+    "convert": "ski_skeleton.convert.command:convert",
     "recipes": recipes,
-    "c2vl-concepts": concepts,
-    "pretrain-c2vl": pretrain_command,
-    "probe": probe,
-    "features": features,
-    "zeroshot": zeroshot,
+    "c2vl-concepts": "ski_skeleton.c2vl.commands:concepts",
+    "pretrain-c2vl": "ski_skeleton.c2vl.commands:pretrain_command",
+    "probe": "ski_skeleton.probe_command:probe",
+    "features": "ski_skeleton.zeroshot.commands:features",
+    "zeroshot": "ski_skeleton.zeroshot.commands:zeroshot",
 }
+"""Imported when they are asked for."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,6 +29,7 @@ from ski_skeleton.text.clip import without_weights
 from ski_skeleton.train.data import Source
 from ski_skeleton.train.loop import ProgressReport, TrainConfig, fit
 from ski_skeleton.train.model_folder import read_model
+from ski_skeleton.train.processes import is_main_process
 from ski_skeleton.train.tasks import AlignSkeletons, ClassifySkeletons
 from ski_skeleton.weights import load_strictly
 
@@ -84,10 +85,13 @@ def claim_run(folder: Path, recipe: SkeletonRecipe) -> None:
     """Make ``folder`` the run of ``recipe``, or check that it already is.
 
     A run that went on under another recipe could keep weights that have seen its unseen classes.
+    Of several processes the main one claims for all.
 
     Raises:
         RunError: the folder belongs to another recipe, or is a file.
     """
+    if not is_main_process():
+        return
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file; choose another run folder")
     path = folder / "recipe.json"

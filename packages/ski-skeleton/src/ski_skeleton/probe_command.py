@@ -18,6 +18,7 @@ from ski_skeleton.probe_cards import result_cards
 from ski_skeleton.probing import ProbeConfig, Protocol, run_protocol
 from ski_skeleton.store_clips import TrainRule
 from ski_skeleton.train import TrainConfig
+from ski_skeleton.train.processes import need_one_process
 from ski_skeleton.zeroshot.texts import TextConfig
 
 
@@ -76,6 +77,7 @@ def probe(
     """
     if seed < 0:
         raise InputError(f"--seed must be 0 or more, got {seed}")
+    need_one_process("probe")
     check_device(device)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from ski_data.errors import ExistingOutputError, InputError
-from ski_data.progress import Progress
 from ski_eval import (
     Predictions,
     format_interval,
@@ -26,6 +25,7 @@ from ski_skeleton.errors import ConfigError
 from ski_skeleton.store_clips import TrainRule
 from ski_skeleton.supervised import SplitRule
 from ski_skeleton.train import write_model
+from ski_skeleton.train.processes import is_main_process, stage
 
 
 def train_classifier(recipe: str, *, out: str, stream: str | None = None, seed: int = 0) -> None:
@@ -47,12 +47,14 @@ def train_classifier(recipe: str, *, out: str, stream: str | None = None, seed: 
     clips = supervised.open_closed_set(settings.data.store, settings.data.split)
     pipeline.claim_run(run, settings)  # type: ignore[arg-type]  # any recipe
     try:
-        with Progress("train", total=1) as progress:
+        with stage("train") as report:
             model = supervised.train_classifier(
-                settings, clips, run / "train", seed=seed, report=progress.report
+                settings, clips, run / "train", seed=seed, report=report
             )
     except ConfigError as error:
         raise ConfigError(f"{recipe}: {error}") from error
+    if not is_main_process():
+        return
     meta = supervised.model_meta(settings, clips, seed=seed)
     config = replace(settings.encoder, output=len(clips.classes))
     write_model(run / "model", config.kind, config, model.state_dict(), meta)

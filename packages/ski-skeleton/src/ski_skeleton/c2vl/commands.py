@@ -23,6 +23,7 @@ from ski_skeleton.errors import ConfigError
 from ski_skeleton.text.clip import ClipConfig, ClipTextTower, build_clip
 from ski_skeleton.text.sentence import SentenceConfig, SentenceTextTower
 from ski_skeleton.train import write_model
+from ski_skeleton.train.processes import is_main_process, stage
 
 
 def concepts(
@@ -107,10 +108,12 @@ def pretrain_command(recipe: str, *, out: str, seed: int = 0) -> None:
     source = open_source(settings, seed=seed)
     pipeline.claim_run(run, settings)  # type: ignore[arg-type]  # any recipe
     try:
-        with Progress("pretrain", total=1) as progress:
-            model = pretrain(settings, source, run / "pretrain", seed=seed, report=progress.report)
+        with stage("pretrain") as report:
+            model = pretrain(settings, source, run / "pretrain", seed=seed, report=report)
     except ConfigError as error:
         raise ConfigError(f"{recipe}: {error}") from error
+    if not is_main_process():
+        return
     meta = model_meta(settings, seed=seed)
     write_model(run / "model", KIND, settings.model, model.state_dict(), meta)
     shutil.rmtree(run / "pretrain" / "checkpoints", ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ski_skeleton.errors import CheckpointError
+from ski_skeleton.errors import CheckpointError, DivergedError
 from ski_skeleton.weights import load_plain, load_strictly, read_weights, write_weights
 
 STATE = "trainer.pt"
@@ -24,7 +24,23 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     extra: dict[str, Any],
 ) -> None:
-    """Write ``checkpoints/STEP`` under ``folder`` whole, then drop the older ones."""
+    """Write ``checkpoints/STEP`` under ``folder`` whole, then drop the older ones.
+
+    Raises:
+        DivergedError: weights that are not finite; the older checkpoint stays.
+    """
+    odd = [
+        name
+        for name, value in module.state_dict().items()
+        if isinstance(value, torch.Tensor)
+        and value.is_floating_point()
+        and not bool(torch.isfinite(value).all())
+    ]
+    if odd:
+        raise DivergedError(
+            f"after step {step} {len(odd)} weights are not finite, such as {odd[0]}; lower the "
+            "learning rate"
+        )
     root = folder / "checkpoints"
     root.mkdir(parents=True, exist_ok=True)
     target, part = root / str(step), root / f".{step}.part"

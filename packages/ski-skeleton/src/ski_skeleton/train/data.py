@@ -67,25 +67,33 @@ def epoch_batches(
     *,
     seed: int,
     epoch: int,
+    accumulation: int = 1,
     ranks: int = 1,
     rank: int = 0,
     labels: np.ndarray | None = None,
 ) -> list[list[int]]:
-    """Indices of this rank's batches in one epoch.
+    """Indices of this rank's batches in one epoch, ``accumulation`` per optimiser step.
 
-    Every batch of ``batch_size`` is dealt out to the ranks; a last incomplete batch is dropped,
-    unless the data set is smaller than one batch. With ``labels``, every class is drawn equally
-    often: see :func:`ski_data.orders.epoch_order`.
+    Every ``batch_size`` samples in order are dealt out to the parts of a step and the ranks, so
+    that these never change which samples a step is made of; what is left at the end is dropped. A
+    data set smaller than that is one step, whose parts are equally large. With ``labels``, every
+    class is drawn equally often: see :func:`ski_data.orders.epoch_order`.
 
     Returns:
-        lists of ``batch_size / ranks`` indices.
+        lists of ``batch_size / accumulation / ranks`` indices.
     """
-    order = epoch_order(length, seed=seed, epoch=epoch, labels=labels).tolist()
+    order = epoch_order(length, seed=seed, epoch=epoch, labels=labels)
+    deals = accumulation * ranks
     if length < batch_size:
-        order = order[: length - length % ranks] if length >= ranks else order * ranks
-        return [order[rank::ranks]]
-    starts = range(0, length - batch_size + 1, batch_size)
-    return [order[start + rank : start + batch_size : ranks] for start in starts]
+        batch_size = max(deals, length - length % deals)
+        order = np.resize(order, batch_size)
+    part = batch_size // accumulation
+    starts = range(0, len(order) - part * accumulation + 1, part * accumulation)
+    return [
+        order[start + k * part + rank : start + (k + 1) * part : ranks].tolist()
+        for start in starts
+        for k in range(accumulation)
+    ]
 
 
 def load(

@@ -13,17 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
 from ski_data.config import to_plain
-from ski_skeleton.errors import ConfigError, DivergedError, RunError
+from ski_skeleton.errors import ConfigError, RunError
 from ski_skeleton.train import checkpoint
 from ski_skeleton.train.data import Source, epoch_batches, labels_to_balance, load
+from ski_skeleton.train.history import History
 from ski_skeleton.train.optim import OptimConfig, build_optimizer, learning_rate
+from ski_skeleton.train.processes import WholeBatchNorm, process_count
 from ski_skeleton.train.task import Task
+from ski_skeleton.train.trackers import TrackerName, check_trackers, open_trackers
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +56,9 @@ class TrainConfig:
     checkpoint_seconds: float = 60.0
     """Least time between two checkpoints; the last step always gets one."""
     log_every: int = 10
-    """Optimiser steps between two lines of ``log.jsonl``."""
+    """Optimiser steps between two lines of ``log.jsonl``, and two looks at the losses."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Where the lines go, too; each needs the extra of its name."""
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
@@ -84,131 +91,147 @@ def fit(
     """Train ``task`` on ``source`` and leave it trained, in evaluation mode, on the CPU.
 
     The folder gets ``config.json``, ``log.jsonl`` and ``checkpoints/``. Called again with the same
-    arguments after a kill, it goes on from the last checkpoint and ends with the same weights.
+    arguments after a kill, it goes on from the last checkpoint and ends with the same weights, as
+    long as the task draws from torch's generator alone.
+
+    Under torchrun or ``accelerate launch`` every process gets an equal share of each batch, batch
+    norms see the whole of it (:class:`WholeBatchNorm`), and rank 0 alone writes; ``folder`` must be
+    on a file system that all nodes share.
 
     Raises:
-        ConfigError: settings that do not fit the data set or the number of processes.
-        RunError: the folder belongs to a run with other settings.
-        DivergedError: a loss that is not finite; names the step and the batch.
+        ConfigError: settings that do not fit the data set or the number of processes, or a tracker
+            that is not installed.
+        RunError: the folder belongs to a run with other settings, or is not shared by all nodes.
+        DivergedError: a loss that is not finite (names the step and the batch), or weights.
     """
     folder = Path(folder)
     logging.getLogger("DeepSpeed").addFilter(_is_error)
+    check_trackers(config.trackers)
+    labels = labels_to_balance(source) if config.balanced else None
+    AcceleratorState._reset_state()  # a training before this one may have had another precision
+    cpu = process_count() > 1 and not torch.cuda.is_available()  # else accelerate goes alone
     try:
-        accelerator = Accelerator(mixed_precision=config.precision)
+        accelerator = Accelerator(mixed_precision=config.precision, cpu=cpu)
     except ValueError as error:
         raise ConfigError(f'precision {config.precision}: {error}; set "bf16" or "no"') from error
-    ranks = accelerator.num_processes
-    micro = config.batch_size // config.accumulation
-    if micro % ranks:
-        raise ConfigError(f"micro-batch {micro} cannot be dealt to {ranks} processes")
-    labels = labels_to_balance(source) if config.balanced else None
+    if config.precision == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError(
+            'precision fp16: needs an accelerator, and there is none here; set "bf16" or "no"'
+        )
+    ranks, rank = accelerator.num_processes, accelerator.process_index
+    if ranks != process_count():
+        raise RunError(
+            f"{process_count()} processes were started, but a training in this one ran before "
+            "they found each other; start torchrun anew"
+        )
+    if (config.batch_size // config.accumulation) % ranks:
+        raise ConfigError(
+            f"batch_size {config.batch_size} in {config.accumulation} parts cannot be dealt to "
+            f"{ranks} processes"
+        )
     if accelerator.is_main_process:
         _claim(folder, task, config)
     accelerator.wait_for_everyone()
     set_seed(config.seed)
 
-    per_epoch = max(1, len(epoch_batches(len(source), micro, seed=0, epoch=0)))
-    steps_per_epoch = max(1, per_epoch // config.accumulation)
+    steps_per_epoch = max(1, len(source) // config.batch_size)
     total = steps_per_epoch * config.epochs
     optimizer = build_optimizer(task.parameter_groups(), config.optim)
     scales = [group.get("scale", 1.0) for group in optimizer.param_groups]
-    step = 0
+    step, record = 0, {}
     latest = checkpoint.latest_checkpoint(folder)
     if latest is not None:
-        step = int(checkpoint.load_checkpoint(latest, task, optimizer)["step"])
+        record = checkpoint.load_checkpoint(latest, task, optimizer)
+        step = int(record["step"])
         log.info("%s: going on from step %d of %d", folder.name, step, total)
+    if ranks > 1 and len(set(gather_object([step]))) > 1:
+        raise RunError(f"{folder}: not all processes find its checkpoints; use a shared folder")
+    rng = torch.get_rng_state()
     model, optimizer = accelerator.prepare(task, optimizer)
+    torch.set_rng_state(rng)  # wrapping a model may draw
+    scaler = accelerator.scaler
+    if scaler is not None and record.get("scaler"):
+        scaler.load_state_dict(record["scaler"])
+
+    trackers = []
+    if accelerator.is_main_process:
+        trackers = open_trackers(config.trackers, folder, step, to_plain(config))
+    history = History(
+        folder,
+        step,
+        accelerator,
+        source,
+        config.accumulation,
+        record.get("pending", ()),
+        trackers,
+    )
 
     def save() -> None:
         if accelerator.is_main_process:
-            checkpoint.save_checkpoint(
-                folder, step, accelerator.unwrap_model(model), optimizer.optimizer, {}
-            )
+            extra = {
+                "pending": history.pending(step),
+                "scaler": {} if scaler is None else scaler.state_dict(),
+            }
+            plain = accelerator.unwrap_model(model)
+            checkpoint.save_checkpoint(folder, step, plain, optimizer.optimizer, extra)
 
-    history = _History(folder, step, accelerator.is_main_process)
-    saved = time.monotonic()
-    while step < total:
-        epoch, done = divmod(step, steps_per_epoch)
-        source.set_epoch(epoch)
-        batches = epoch_batches(
-            len(source),
-            micro,
-            seed=config.seed,
-            epoch=epoch,
-            ranks=ranks,
-            rank=accelerator.process_index,
-            labels=labels,
-        )
-        batches = batches[done * config.accumulation : steps_per_epoch * config.accumulation]
-        model.train()
-        loader = load(source, batches, workers=config.workers)
-        for _ in range(done, steps_per_epoch):
-            rate = learning_rate(config.optim, step, steps_per_epoch, total)
-            for group, scale in zip(optimizer.param_groups, scales, strict=True):
-                group["lr"] = rate * scale
-            for part in range(config.accumulation):
-                batch = _to_device(next(loader), accelerator.device)
-                sync = part == config.accumulation - 1
-                with _maybe_no_sync(accelerator, model, sync), accelerator.autocast():
-                    losses = model(batch)
-                    accelerator.backward(losses["loss"] / config.accumulation)
-                history.add(losses, batch)
-            if config.clip_norm is not None:
-                accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            if step % config.log_every == 0 or step == total:
-                means = history.flush(step, step / steps_per_epoch, rate)
-                if report is not None and accelerator.is_main_process:
-                    report(step, total, f"loss {means['loss']:.3f}")
-            if time.monotonic() - saved > config.checkpoint_seconds and step < total:
-                save()
-                saved = time.monotonic()
-    save()
+    with contextlib.ExitStack() as stack:
+        for tracker in trackers:
+            stack.callback(tracker.finish)
+        saved = time.monotonic()
+        while step < total:
+            epoch, done = divmod(step, steps_per_epoch)
+            source.set_epoch(epoch)
+            batches = epoch_batches(
+                len(source),
+                config.batch_size,
+                seed=config.seed,
+                epoch=epoch,
+                accumulation=config.accumulation,
+                ranks=ranks,
+                rank=rank,
+                labels=labels,
+            )
+            model.train()
+            loader = load(source, batches[done * config.accumulation :], workers=config.workers)
+            for _ in range(done, steps_per_epoch):
+                if rank:  # chance of its own; rank 0's is in the checkpoint
+                    torch.manual_seed(_seed_of(config.seed, step, rank))
+                rate = learning_rate(config.optim, step, steps_per_epoch, total)
+                for group, scale in zip(optimizer.param_groups, scales, strict=True):
+                    group["lr"] = rate * scale
+                for part in range(config.accumulation):
+                    batch = _to_device(next(loader), accelerator.device)
+                    sync = part == config.accumulation - 1
+                    with _maybe_no_sync(accelerator, model, sync):
+                        with accelerator.autocast(), WholeBatchNorm() if ranks > 1 else _NOTHING:
+                            losses = model(batch)
+                        accelerator.backward(losses["loss"] / config.accumulation)
+                    history.add(losses, batch)
+                if config.clip_norm is not None:
+                    accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                step += 1
+                if step % config.log_every == 0 or step == total:
+                    means = history.flush(step, step / steps_per_epoch, rate)
+                    if report is not None and accelerator.is_main_process:
+                        report(step, total, f"loss {means['loss']:.3f}")
+                if time.monotonic() - saved > config.checkpoint_seconds and step < total:
+                    save()
+                    saved = time.monotonic()
+        save()
     accelerator.wait_for_everyone()
     task.zero_grad(set_to_none=True)
     task.to("cpu").eval()
 
 
-class _History:
-    """Losses since the last line of ``log.jsonl``, kept on the device until they are written."""
+_NOTHING = contextlib.nullcontext()
 
-    def __init__(self, folder: Path, step: int, main: bool) -> None:
-        self.path, self.main = folder / "log.jsonl", main
-        self.losses: list[dict[str, Tensor]] = []
-        self.batches: list[list[int]] = []
-        self.started = time.monotonic()
-        if main and self.path.exists():  # lines behind the checkpoint will be written again
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [
-                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
-            ]
-            self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
-    def add(self, losses: dict[str, Tensor], batch: dict[str, Any]) -> None:
-        self.losses.append({k: v.detach().float() for k, v in losses.items()})
-        self.batches.append(batch["index"].tolist() if "index" in batch else [])
-
-    def flush(self, step: int, epoch: float, rate: float) -> dict[str, float]:
-        stacked = {k: torch.stack([entry[k] for entry in self.losses]) for k in self.losses[0]}
-        finite = torch.isfinite(stacked["loss"]).tolist()
-        if not all(finite):
-            first = finite.index(False)
-            raise DivergedError(
-                f"the loss is {stacked['loss'][first].item()} within the "
-                f"{len(finite)} batches before step {step}, first for samples "
-                f"{self.batches[first]}; lower the learning rate or check these samples"
-            )
-        means = {k: float(v.mean()) for k, v in stacked.items()}
-        self.losses.clear()
-        self.batches.clear()
-        if self.main:
-            seconds = round(time.monotonic() - self.started, 2)
-            line = {"step": step, "epoch": round(epoch, 4), "lr": rate, "seconds": seconds, **means}
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        return means
+def _seed_of(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _is_error(record: logging.LogRecord) -> bool:

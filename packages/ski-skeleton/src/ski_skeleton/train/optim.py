@@ -43,6 +43,14 @@ class OptimConfig:
             wrong.append(f"warmup_epochs must not be negative, got {self.warmup_epochs}")
         if not 0 <= self.min_ratio <= 1:
             wrong.append(f"min_ratio must be in 0..1, got {self.min_ratio}")
+        if not 0 <= self.momentum < 1:
+            wrong.append(f"momentum must be in [0, 1), got {self.momentum}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            wrong.append(f"betas must be in [0, 1), got {self.betas}")
+        if not 0 < self.gamma <= 1:
+            wrong.append(f"gamma must be in (0, 1], got {self.gamma}")
+        if list(self.milestones) != sorted(set(self.milestones)) or min((1, *self.milestones)) <= 0:
+            wrong.append(f"milestones must be positive and ascending, got {self.milestones}")
         if wrong:
             raise ConfigError("optimiser: " + "; ".join(wrong))
 

@@ -19,7 +19,11 @@ class Task(nn.Module):
     """
 
     def losses(self, batch: Batch) -> Losses:
-        """Scalars by name; ``loss`` is what is minimised, the others are logged."""
+        """Scalars by name; ``loss`` is what is minimised, the others are logged.
+
+        A ``loss`` that is a mean over samples is the same however a batch is dealt to accumulation
+        steps and processes; one that compares the samples of a batch must gather them itself.
+        """
         raise TypeError(f"{type(self).__name__} has no losses for {list(batch)}")
 
     def forward(self, batch: Batch) -> Losses:

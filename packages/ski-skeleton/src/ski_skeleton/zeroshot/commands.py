@@ -15,6 +15,7 @@ from ski_eval import format_interval
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.loading import changed_feeder, load_encoder
 from ski_skeleton.train.loop import ProgressReport
+from ski_skeleton.train.processes import need_one_process
 from ski_skeleton.zeroshot.extract import ExtractConfig, extract_features
 from ski_skeleton.zeroshot.features import check_output, save_features
 from ski_skeleton.zeroshot.recipe import read_zero_shot_recipe
@@ -63,7 +64,7 @@ def features(
 
 
 def zeroshot(recipe: str, *, out: str, seeds: int | None = None, json: bool = False) -> None:
-    """Train and measure SynSE, SA-DVAE, SMIE or STAR on unseen classes; goes on after a kill.
+    """Train and measure a zero-shot method on unseen classes; goes on after a kill.
 
     Args:
         recipe: YAML file of a recipe; see the command recipes.
@@ -71,6 +72,7 @@ def zeroshot(recipe: str, *, out: str, seeds: int | None = None, json: bool = Fa
         seeds: use the seeds 0 to SEEDS-1 in the place of the recipe's.
         json: print one JSON object per figure instead of a table.
     """
+    need_one_process("zeroshot")
     settings = read_zero_shot_recipe(recipe)
     if seeds is not None:
         if seeds < 1:
