@@ -127,8 +127,8 @@ def test_the_list_of_commands_needs_no_import(tmp_path, monkeypatch, capsys):
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "far.py").write_text(
-        'raise RuntimeError("imported")\n\n\ndef go(path: str) -> None:\n    """Go far.\n\n    Args:\n'
-        '        path: where.\n    """\n'
+        'raise RuntimeError("imported")\n\n\n'
+        'def go(path: str) -> None:\n    """Go far.\n\n    Args:\n        path: where.\n    """\n'
     )
     monkeypatch.syspath_prepend(tmp_path)
     commands = {"go": "strolls.far:go"}

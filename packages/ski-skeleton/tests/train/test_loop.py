@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ski_skeleton.ema import EmaTeacher
 from ski_skeleton.errors import ConfigError, DivergedError, RunError
 from ski_skeleton.train import OptimConfig, Task, TrainConfig, fit
 from ski_skeleton.train.data import epoch_batches
@@ -113,20 +114,83 @@ def test_finished_run_is_only_loaded(tmp_path):
     assert torch.equal(weights(first), weights(second))
 
 
+class Doubles(Points):
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        return {**item, "x": item["x"].astype(np.float64)}
+
+
 def test_accumulation_equals_the_big_batch(tmp_path):
     big, small = Regression().double(), Regression().double()
     config = TrainConfig(epochs=1, batch_size=24)
-    source = Points()
-
-    class Doubles(Points):
-        def __getitem__(self, index):
-            item = super().__getitem__(index)
-            return {**item, "x": item["x"].astype(np.float64)}
-
     source = Doubles()
     fit(big, source, config, tmp_path / "big")
     fit(small, source, TrainConfig(epochs=1, batch_size=24, accumulation=3), tmp_path / "small")
     torch.testing.assert_close(weights(big), weights(small), rtol=1e-12, atol=1e-12)
+
+
+class Weighted(Regression):
+    """Losses of unlike weight, one of them the same for every batch."""
+
+    def losses(self, batch):
+        y = self.out(self.net(batch["x"])).squeeze(-1)
+        near = (y - batch["x"].sum(-1)).square().mean()
+        far = (y + 1).abs().mean()
+        return {"loss": 0.9 * near + 0.05 * far + 0.01 * self.out.weight.square().sum(), "far": far}
+
+
+@pytest.mark.parametrize(("length", "batch", "parts"), [(25, 12, 3), (10, 16, 2), (10, 16, 4)])
+def test_accumulation_takes_the_samples_of_the_big_batch(tmp_path, length, batch, parts):
+    """Also losses of several parts, and a data set that is smaller than a batch."""
+    tasks = []
+    for accumulation in (1, parts):
+        task = Weighted().double()
+        config = TrainConfig(epochs=3, batch_size=batch, accumulation=accumulation, log_every=1)
+        source = Doubles(length - length % parts if length < batch else length)
+        fit(task, source, config, tmp_path / str(accumulation))
+        tasks.append(task)
+    torch.testing.assert_close(weights(tasks[0]), weights(tasks[1]), rtol=1e-10, atol=1e-12)
+    logs = [[json.loads(x) for x in (tmp_path / n / "log.jsonl").open()] for n in ("1", str(parts))]
+    for one, other in zip(*logs, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert one["far"] == pytest.approx(other["far"], rel=1e-5)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_accumulating_run_killed_in_a_step_ends_with_the_same_weights(tmp_path, workers):
+    config = replace(BASE, accumulation=2, workers=workers, clip_norm=1.0)
+    undisturbed, resumed = Regression(dropout=0.5), Regression(dropout=0.5)
+    fit(undisturbed, Points(), config, tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        fit(Regression(dropout=0.5, stop_at=8), Points(), config, tmp_path / "b")
+    fit(resumed, Points(), config, tmp_path / "b")
+    assert torch.equal(weights(undisturbed), weights(resumed))
+
+
+class Averaged(Regression):
+    """With a teacher that follows, and chance of its own."""
+
+    def __init__(self, stop_at=None):
+        super().__init__(dropout=0.5, stop_at=stop_at)
+        self.teacher = EmaTeacher(self.net)
+
+    def losses(self, batch):
+        if self.training:
+            self.teacher.update(self.net, 0.9)
+        noisy = batch["x"] + 0.1 * torch.randn(batch["x"].shape)
+        told = (self.net(noisy) - self.teacher.module(batch["x"])).square().mean()
+        return {"loss": super().losses(batch)["loss"] + told}
+
+
+def test_a_teacher_goes_on_where_it_was(tmp_path):
+    undisturbed, resumed = Averaged(), Averaged()
+    fit(undisturbed, Points(), BASE, tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        fit(Averaged(stop_at=5), Points(), BASE, tmp_path / "b")
+    fit(resumed, Points(), BASE, tmp_path / "b")
+    one, other = undisturbed.state_dict(), resumed.state_dict()
+    assert all(torch.equal(one[k], other[k]) for k in one)
+    assert not torch.equal(one["net.0.weight"], one["teacher.module.0.weight"])
 
 
 def test_other_settings_do_not_touch_a_run(tmp_path):
@@ -141,6 +205,83 @@ def test_other_settings_do_not_touch_a_run(tmp_path):
 def test_loss_that_is_not_finite_names_the_batch(tmp_path):
     with pytest.raises(DivergedError, match=r"samples \[.*\b5\b.*\]"):
         fit(Regression(), Points(bad=5), BASE, tmp_path / "run")
+
+
+class Named(Points):
+    names = tuple(f"clip{i}" for i in range(24))
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_divergence_is_found_before_a_checkpoint_and_tells_step_and_clips(tmp_path, accumulation):
+    """Lines are far apart, checkpoints are not: the loss is looked at before each."""
+    config = replace(BASE, log_every=1000, accumulation=accumulation)
+    order = [i for batch in epoch_batches(24, 8, seed=0, epoch=0) for i in batch]
+    bad = order[12]  # in the second step of the first epoch
+    with pytest.raises(DivergedError, match=rf"is nan at step 2.*clip{bad}\b.*check these"):
+        fit(Regression(), Named(bad=bad), config, tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["1"]
+    log = tmp_path / "run/log.jsonl"
+    assert not log.exists()
+
+
+def test_divergence_is_found_within_log_every_steps(tmp_path):
+    task = Regression()
+    config = replace(BASE, epochs=50, log_every=5, checkpoint_seconds=1e6)
+    bad = epoch_batches(24, 8, seed=0, epoch=0)[2][0]
+    with pytest.raises(DivergedError, match="at step 3"):
+        fit(task, Points(bad=bad), config, tmp_path / "run")
+    assert task.calls == 5
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+class Jumping(Regression):
+    """A finite loss whose gradient is not."""
+
+    def losses(self, batch):
+        y = self.out(self.net(batch["x"])).squeeze(-1)
+        return {"loss": (y - y).square().sum().sqrt() + y.square().mean()}
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path):
+    with pytest.raises(DivergedError, match="after step 1 4 weights are not finite, such as net"):
+        fit(Jumping(), Points(), BASE, tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("weights.safetensors"))
+
+
+def test_a_log_goes_on_as_if_nothing_had_happened(tmp_path):
+    """A line after a resume counts the losses before the kill, too."""
+    config = replace(BASE, log_every=4)
+    fit(Regression(), Points(), config, tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        fit(Regression(stop_at=7), Points(), config, tmp_path / "b")
+    fit(Regression(), Points(), config, tmp_path / "b")
+    one, other = ([json.loads(x) for x in (tmp_path / n / "log.jsonl").open()] for n in "ab")
+    for line in (*one, *other):
+        del line["seconds"]
+    assert one == other
+
+
+def test_progress_tells_steps_and_loss(tmp_path):
+    told = []
+    fit(Regression(), Points(), BASE, tmp_path / "run", report=lambda *args: told.append(args))
+    assert [(done, total) for done, total, _ in told] == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
+    lines = [json.loads(x) for x in (tmp_path / "run/log.jsonl").open()]
+    assert [text for _, _, text in told] == [f"loss {line['loss']:.3f}" for line in lines]
+
+
+def test_stages_may_differ_in_precision(tmp_path):
+    fit(Regression(), Points(), replace(BASE, precision="bf16"), tmp_path / "a")
+    full, alone = Regression(), Regression()
+    fit(full, Points(), BASE, tmp_path / "b")
+    fit(alone, Points(), BASE, tmp_path / "c")
+    assert torch.equal(weights(full), weights(alone))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is an accelerator")
+def test_half_precision_without_an_accelerator(tmp_path):
+    with pytest.raises(ConfigError, match="precision fp16: needs an accelerator"):
+        fit(Regression(), Points(), replace(BASE, precision="fp16"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_to_train(tmp_path):
