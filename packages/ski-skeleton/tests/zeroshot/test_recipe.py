@@ -11,7 +11,7 @@ from ski_skeleton.errors import ConfigError
 from ski_skeleton.zeroshot.recipe import FeatureConfig, read_zero_shot_recipe
 
 FOLDER = files("ski_skeleton") / "recipes"
-KINDS = ("synse", "sa-dvae", "smie", "star")
+KINDS = ("synse", "sa-dvae", "smie", "star", "pgfa", "tdsm")
 NAMES = sorted(i.name for i in FOLDER.iterdir() if i.name.startswith(KINDS))
 PEOPLE = {"ntu60": (20, 40), "ntu120": (53, 106)}
 
@@ -46,7 +46,7 @@ def test_recipe_fits_together(name):
 
 def test_official_preset_reaches_every_switch(tmp_path):
     found = {}
-    for kind in ("synse", "smie", "star"):
+    for kind in ("synse", "smie", "star", "tdsm"):
         text = (FOLDER / f"{kind}_ntu60_55-5.yaml").read_text(encoding="utf-8")
         path = tmp_path / f"{kind}.yaml"
         path.write_text(text + "preset: official\n", encoding="utf-8")
@@ -56,17 +56,25 @@ def test_official_preset_reaches_every_switch(tmp_path):
     assert found["synse"].seen_gate.rule == "official"
     assert found["smie"].method.norm_at_test is False
     assert found["star"].method.label_classes == "all"
+    assert found["tdsm"].method.noises == 3
+    assert found["tdsm"].method.norm_feature is False
     plain = read_zero_shot_recipe(FOLDER / "synse_ntu60_55-5.yaml")
     assert plain.method.noise == "independent"
     assert plain.seen_gate.rule == "consistent"
 
 
-def test_sa_dvae_has_no_official_preset(tmp_path):
-    text = (FOLDER / "sa-dvae_ntu60_55-5.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("kind", ["sa-dvae", "pgfa"])
+def test_some_have_no_official_preset(tmp_path, kind):
+    text = (FOLDER / f"{kind}_ntu60_55-5.yaml").read_text(encoding="utf-8")
     (tmp_path / "r.yaml").write_text(text + "preset: official\n", encoding="utf-8")
-    with pytest.raises(InputError, match="no official preset"):
+    with pytest.raises(InputError, match=f"{kind} has no official preset"):
         read_zero_shot_recipe(tmp_path / "r.yaml")
+
+
+def test_settings_of_the_method_are_those_of_its_kind():
     assert read_zero_shot_recipe(FOLDER / "sa-dvae_ntu60_55-5.yaml").method.latent == 168
+    assert read_zero_shot_recipe(FOLDER / "pgfa_ntu120_96-24.yaml").method.lr == 0.005
+    assert read_zero_shot_recipe(FOLDER / "tdsm_ntu60_48-12.yaml").method.depth == 12
 
 
 def test_wrong_settings_name_the_file(tmp_path):

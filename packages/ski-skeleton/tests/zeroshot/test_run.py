@@ -16,8 +16,11 @@ from ski_skeleton.errors import ConfigError, RunError
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
 from ski_skeleton.store_clips import TrainRule
 from ski_skeleton.train import read_model, write_model
-from ski_skeleton.zeroshot.cards import GENERALISED, ZERO_SHOT
+from ski_skeleton.zeroshot import texts
+from ski_skeleton.zeroshot.cards import GENERALISED, TRANSDUCTIVE, ZERO_SHOT
 from ski_skeleton.zeroshot.features import load_features, save_features
+from ski_skeleton.zeroshot.neighbours import NeighbourConfig, mixing_matrix
+from ski_skeleton.zeroshot.pgfa import PgfaConfig, PrototypeConfig
 from ski_skeleton.zeroshot.protocol import LeakError, ProtocolConfig
 from ski_skeleton.zeroshot.recipe import FeatureConfig, ZeroShotRecipe, read_zero_shot_recipe
 from ski_skeleton.zeroshot.run import run
@@ -25,6 +28,7 @@ from ski_skeleton.zeroshot.sa_dvae import SaDvaeConfig
 from ski_skeleton.zeroshot.smie import SmieConfig
 from ski_skeleton.zeroshot.star import StarConfig
 from ski_skeleton.zeroshot.synse import SynseConfig
+from ski_skeleton.zeroshot.tdsm import TdsmConfig
 from ski_skeleton.zeroshot.texts import TextConfig, write_vectors
 
 UNSEEN = ("verb0 noun0", "verb1 noun1", "verb2 noun2", "verb3 noun3", "verb4 noun4")
@@ -81,6 +85,17 @@ def recipe(files, kind="smie", name="f", **protocol):
             lr=0.05,
             milestones=(15.0, 24.0),
         ),
+        pgfa=PgfaConfig(epochs=8, batch_size=64, lr=0.1, warmup_epochs=1),
+        tdsm=TdsmConfig(
+            width=24,
+            depth=2,
+            heads=2,
+            epochs=1,
+            epoch_steps=80,
+            batch_size=64,
+            lr=3e-3,
+            warmup_steps=10,
+        ),
         protocol=ProtocolConfig(**protocol),
     )
 
@@ -89,7 +104,7 @@ def values(cards):
     return {(card.protocol, card.metric): card.value for card in cards}
 
 
-@pytest.mark.parametrize("kind", ["synse", "sa-dvae", "smie", "star"])
+@pytest.mark.parametrize("kind", ["synse", "sa-dvae", "smie", "star", "pgfa", "tdsm"])
 def test_a_run_leaves_model_predictions_and_cards(files, tmp_path, kind):
     settings = recipe(files, kind)
     cards = run(settings, tmp_path / "run")
@@ -123,6 +138,49 @@ def test_a_run_leaves_model_predictions_and_cards(files, tmp_path, kind):
         run(settings, tmp_path / "run")
     with pytest.raises(RunError, match="another recipe"):
         run(replace(settings, seeds=(5,)), tmp_path / "run")
+
+
+def test_transductive_figures_stand_on_cards_of_their_own(files, tmp_path):
+    settings = replace(recipe(files, "pgfa"), prototypes=PrototypeConfig(0.9), seeds=(0, 1))
+    cards = run(settings, tmp_path / "run")
+    plain = run(replace(settings, prototypes=None), tmp_path / "plain")
+    assert values(plain) == {k: v for k, v in values(cards).items() if k[0] != TRANSDUCTIVE}
+    marked = [card for card in cards if card.protocol == TRANSDUCTIVE]
+    assert "transductive" in TRANSDUCTIVE
+    assert {card.metric for card in marked} >= {"top-1", "mean class accuracy"}
+    assert all("not comparable" in " ".join(card.notes) for card in marked)
+    others = [card for card in cards if card.protocol != TRANSDUCTIVE]
+    assert not any("not comparable" in " ".join(card.notes) for card in others)
+    stored = load_predictions(tmp_path / "run" / "seed-1" / "transductive.npz")
+    assert stored.meta["transductive"] is True
+    assert stored.correct.mean() == pytest.approx(1, abs=0.2)
+    assert not (tmp_path / "plain" / "seed-1" / "transductive.npz").exists()
+    with pytest.raises(ConfigError, match="SMIE has none"):
+        replace(settings, kind="smie")
+
+
+def test_neighbours_come_from_the_classes_that_are_known(files, tmp_path, monkeypatch):
+    """Of all candidates in the run, but of the seen ones alone where the factor is tuned."""
+    asked = []
+
+    def noted(text, config):
+        asked.append(len(text))
+        return mixing_matrix(text, config)
+
+    monkeypatch.setattr(texts, "mixing_matrix", noted)
+    settings = recipe(files, "pgfa")
+    attuned = replace(settings, text=replace(settings.text, neighbours=NeighbourConfig()))
+    cards = run(attuned, tmp_path / "run")
+    assert asked == [30, 25]
+    assert values(cards)[ZERO_SHOT, "top-1"] > 0.6
+    assert all("unseen ones included" in " ".join(card.notes) for card in cards)
+    assert values(run(settings, tmp_path / "plain")) != values(cards)
+    assert asked == [30, 25]
+
+
+def test_texts_without_tokens_are_told(files, tmp_path):
+    cards = run(recipe(files, "tdsm", generalised=False), tmp_path / "run")
+    assert all("its own single token" in " ".join(card.notes) for card in cards)
 
 
 def test_seeds_give_a_mean_and_its_interval(files, tmp_path):

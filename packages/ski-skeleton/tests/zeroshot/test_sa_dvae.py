@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.train import fit
-from ski_skeleton.zeroshot.methods import train_config
+from ski_skeleton.zeroshot.fitting import train_config
 from ski_skeleton.zeroshot.sa_dvae import (
     SaDvae,
     SaDvaeConfig,

@@ -9,6 +9,7 @@ from ski_data.errors import InputError, MissingFileError
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.text.clip import ClipConfig, ClipSizes
 from ski_skeleton.zeroshot import texts
+from ski_skeleton.zeroshot.neighbours import NeighbourConfig
 from ski_skeleton.zeroshot.texts import ClassTexts, TextConfig, class_texts
 
 SIZES = ClipSizes(
@@ -61,7 +62,7 @@ def test_names_words_and_parts(tower):
     assert found.parts.shape == (3, 2, 2)
     assert found.parts[1, 0, 0] == 3
     alone = class_texts(config, NAMES, words=False)
-    assert alone[1:] == (None, None, None)
+    assert alone[1:] == (None,) * 5
 
 
 def test_texts_from_files(tower, tmp_path):
@@ -107,9 +108,61 @@ def test_json_errors_name_the_line(tower, tmp_path):
 
 
 def test_a_clip_tower_gives_vectors():
-    found = class_texts(TextConfig(clip=CLIP), NAMES, words=True, part_names=("head",))
-    assert [tuple(x.shape) for x in found] == [(3, 16), (3, 16), (3, 16), (3, 1, 16)]
+    config = TextConfig(clip=CLIP)
+    found = class_texts(config, NAMES, words=True, part_names=("head",), tokens=True)
+    assert [tuple(x.shape) for x in found[:4]] == [(3, 16), (3, 16), (3, 16), (3, 1, 16)]
     assert not any(x.requires_grad for x in found)
+    assert found.lengths.tolist() == [4, 3, 5]  # with those that begin and end a text
+    assert found.tokens.shape == (3, 5, 16)
+    torch.testing.assert_close(found.tokens[[0, 1, 2], found.lengths - 1], found.names)
+    assert not found.tokens[1, 3:].any()
+
+
+def test_neighbours_are_looked_for_among_the_classes_asked_for(tmp_path):
+    path = tmp_path / "v.safetensors"
+    whole = ClassTexts(torch.randn(4, 5), torch.randn(4, 5))
+    texts.write_vectors(path, (*NAMES, "jump"), whole)
+    config = TextConfig(file=str(path), neighbours=NeighbourConfig(k=1))
+    found = class_texts(config, NAMES, words=False)
+    assert torch.equal(found.names, whole.subset([0, 1, 2]).attuned(config.neighbours).names)
+    assert not torch.allclose(found.names, whole.attuned(config.neighbours).names[:3])
+    assert not torch.allclose(found.names, whole.names[:3])
+
+
+def test_a_missing_file_tells_what_to_write(tower, tmp_path):
+    for field, wanted in (
+        ("parts", '{"drink water": {"head": "what the head does", "foot": "what the foot does"}}'),
+        ("phrases", '{"drink water": {"verb": "drink", "noun": "water"}}'),
+        ("descriptions", '{"drink water": "one sentence about the action"}'),
+    ):
+        config = TextConfig(clip=CLIP, **{field: str(tmp_path / "t.json")})
+        with pytest.raises(MissingFileError, match="an entry for every class") as caught:
+            class_texts(config, NAMES, words=True, part_names=("head", "foot"))
+        assert "t.json" in str(caught.value)
+        assert f"write JSON such as {wanted}" in str(caught.value)
+        json.loads(wanted)
+
+
+def test_tokens_from_a_file(tmp_path):
+    path = tmp_path / "v.safetensors"
+    plain = ClassTexts(torch.randn(3, 4))
+    whole = plain._replace(tokens=torch.randn(3, 5, 4), lengths=torch.tensor([5, 1, 2]))
+    config = TextConfig(file=str(path))
+    texts.write_vectors(path, NAMES, plain)
+    assert class_texts(config, NAMES, words=False, tokens=True).tokens is None
+    texts.write_vectors(path, NAMES, whole)
+    found = class_texts(config, NAMES[1:], words=False, tokens=True)
+    assert torch.equal(found.tokens, whole.tokens[1:])
+    assert found.lengths.tolist() == [1, 2]
+    assert class_texts(config, NAMES, words=False).tokens is None
+    for wrong, text in (
+        (whole._replace(lengths=torch.tensor([6, 1, 2])), r"in 1\.\.5"),
+        (whole._replace(lengths=None), "lacks vectors"),
+        (whole._replace(tokens=torch.randn(3, 4)), "tokens has shape"),
+    ):
+        texts.write_vectors(path, NAMES, wrong)
+        with pytest.raises(InputError, match=text):
+            class_texts(config, NAMES, words=False, tokens=True)
 
 
 def test_vectors_from_a_file(tmp_path):

@@ -212,12 +212,15 @@ class ClipTextTower(nn.Module):
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Ids ``(K, L)``, zero padded, to features ``(K, D)``, not normalised."""
         end = tokens.argmax(-1)
-        tokens = tokens[:, : int(end.max()) + 1]
-        length = tokens.shape[1]
-        x = self.token_embedding(tokens) + self.positional_embedding[:length]
-        x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
+        x = self._hidden(tokens[:, : int(end.max()) + 1])
         x = self.ln_final(x[torch.arange(len(x), device=x.device), end])
         return x @ self.text_projection
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        """Ids ``(K, L)`` to the transformer's last states ``(K, L, W)``."""
+        length = tokens.shape[1]
+        x = self.token_embedding(tokens) + self.positional_embedding[:length]
+        return self.transformer(x, attn_mask=self.attn_mask[:length, :length])
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Prompts to features ``(K, D)``, not normalised; cached when frozen."""
@@ -231,6 +234,17 @@ class ClipTextTower(nn.Module):
         with torch.no_grad():
             self._cache[key] = self.encode_tokens(ids)
         return self._cache[key]
+
+    def token_text(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Every token of the prompts in the joint space ``(K, L, D)``, and how many ``(K,)``.
+
+        The last one of each prompt is :meth:`encode_text`'s vector; behind it stands anything.
+        """
+        ids = tokenize(texts, context=len(self.positional_embedding), truncate=True)
+        ids = ids.to(self.positional_embedding.device)
+        lengths = ids.argmax(-1) + 1
+        x = self._hidden(ids[:, : int(lengths.max())])
+        return self.ln_final(x) @ self.text_projection, lengths
 
     def unit_text(self, texts: Sequence[str]) -> Tensor:
         """:meth:`encode_text` scaled to unit length."""

@@ -79,19 +79,30 @@ class SentenceTextTower(nn.Module):
         """Texts, cut to what the encoder takes, to features ``(K, D)``, not normalised."""
         key = tuple(texts)
         if key not in self._cache:
-            device = next(self.encoder.parameters()).device
-            tokens = self.tokenizer(
-                list(texts),
-                padding=True,
-                truncation=True,
-                max_length=self.longest,
-                return_tensors="pt",
-            )
-            tokens = {k: v.to(device) for k, v in tokens.items()}
-            hidden = self.encoder(**tokens).last_hidden_state
-            mask = tokens["attention_mask"][..., None].to(hidden.dtype)
-            self._cache[key] = (hidden * mask).sum(1) / mask.sum(1)
+            hidden, mask = self._hidden(texts)
+            self._cache[key] = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return self._cache[key]
+
+    @torch.no_grad()
+    def token_text(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Every token of the texts ``(K, L, D)``, and how many ``(K,)``; behind stands anything."""
+        hidden, mask = self._hidden(texts)
+        return hidden, mask.sum(1).long()
+
+    def _hidden(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Last hidden states ``(K, L, D)`` and 1 for real tokens, 0 behind them ``(K, L)``."""
+        device = next(self.encoder.parameters()).device
+        tokens = self.tokenizer(
+            list(texts),
+            padding=True,
+            padding_side="right",
+            truncation=True,
+            max_length=self.longest,
+            return_tensors="pt",
+        )
+        tokens = {k: v.to(device) for k, v in tokens.items()}
+        hidden = self.encoder(**tokens).last_hidden_state
+        return hidden, tokens["attention_mask"].to(hidden.dtype)
 
     def unit_text(self, texts: Sequence[str]) -> Tensor:
         """:meth:`encode_text` scaled to unit length."""

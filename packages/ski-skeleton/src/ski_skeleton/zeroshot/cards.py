@@ -19,11 +19,12 @@ from ski_eval import (
     score,
     seeds_summary,
 )
+from ski_skeleton.zeroshot.methods import METHODS
 from ski_skeleton.zeroshot.prepare import Prepared
 from ski_skeleton.zeroshot.protocol import BEST_ON_TEST, PSEUDO_SEEN
 
-METHODS = {"synse": "SynSE", "sa-dvae": "SA-DVAE", "smie": "SMIE", "star": "STAR"}
 ZERO_SHOT, GENERALISED = "zero-shot, unseen classes", "generalised zero-shot"
+TRANSDUCTIVE = "zero-shot, unseen classes, transductive (test-time prototypes)"
 
 
 class Outcome(NamedTuple):
@@ -37,6 +38,8 @@ class Outcome(NamedTuple):
     """What was tuned, on which classes."""
     best_on_test: float | None
     """H with the factor chosen on the test set."""
+    transductive: Predictions | None = None
+    """Like ``zero_shot``, with prototypes made of the test clips."""
 
 
 def make_cards(data: Prepared, outcomes: Sequence[Outcome], seconds: float) -> list[ResultCard]:
@@ -54,6 +57,9 @@ def make_cards(data: Prepared, outcomes: Sequence[Outcome], seconds: float) -> l
     for outcome in outcomes:
         for row in score(outcome.zero_shot, rng=np.random.default_rng(0)):
             add(ZERO_SHOT, row)
+        if outcome.transductive is not None:
+            for row in score(outcome.transductive, rng=np.random.default_rng(0)):
+                add(TRANSDUCTIVE, row)
         if outcome.generalised is None:
             continue
         for row in score(outcome.generalised, rng=np.random.default_rng(0)):
@@ -77,10 +83,14 @@ def make_cards(data: Prepared, outcomes: Sequence[Outcome], seconds: float) -> l
         notes = data.notes + ((PSEUDO_SEEN,) if protocol == GENERALISED else ())
         if protocol.endswith(BEST_ON_TEST):
             notes += ("the factor was chosen on the test set: not a result, an upper bound",)
+        if protocol == TRANSDUCTIVE:
+            notes += (
+                "made with the test clips, unlabelled: not comparable with inductive figures",
+            )
         cards.append(
             ResultCard(
                 name=f"{recipe.kind} {protocol} {metric}",
-                method=METHODS[recipe.kind],
+                method=METHODS[recipe.kind].title,
                 dataset=data.split.name.partition("/")[0] if recipe.split else "own classes",
                 split=data.split.name,
                 protocol=protocol,

@@ -1,99 +1,66 @@
-"""SynSE, SA-DVAE, SMIE and STAR behind one face: trained on features, asked for class scores."""
+"""The zero-shot methods by name: what each is made of, how it trains and how it answers.
+
+A method is a module of its own and an entry of :data:`METHODS`.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ski_data.errors import InputError
-from ski_skeleton.protocols import Features, linear_probe
-from ski_skeleton.train.loop import ProgressReport, TrainConfig, fit
+from ski_skeleton.errors import ConfigError
+from ski_skeleton.train.loop import TrainConfig
 from ski_skeleton.train.optim import OptimConfig
 from ski_skeleton.train.task import Task
-from ski_skeleton.zeroshot import sa_dvae
-from ski_skeleton.zeroshot.features import FeatureSet
+from ski_skeleton.zeroshot import sa_dvae, synse
+from ski_skeleton.zeroshot.pgfa import Pgfa, PgfaConfig, PgfaTask
 from ski_skeleton.zeroshot.sa_dvae import SaDvae, SaDvaeConfig, SaDvaeTask
 from ski_skeleton.zeroshot.smie import Smie, SmieConfig, SmieTask
-from ski_skeleton.zeroshot.star import Star, StarConfig, StarTask
-from ski_skeleton.zeroshot.synse import (
-    Synse,
-    SynseConfig,
-    SynseTask,
-    class_probabilities,
-    fit_classifier,
-)
+from ski_skeleton.zeroshot.star import Star, StarConfig, StarTask, cosines
+from ski_skeleton.zeroshot.synse import Synse, SynseConfig, SynseTask
+from ski_skeleton.zeroshot.tdsm import Tdsm, TdsmConfig, TdsmTask, TokenTexts
 from ski_skeleton.zeroshot.texts import ClassTexts
 
-Kind = Literal["synse", "sa-dvae", "smie", "star"]
-MethodConfig = SynseConfig | SaDvaeConfig | SmieConfig | StarConfig
+Kind = Literal["synse", "sa-dvae", "smie", "star", "pgfa", "tdsm"]
+MethodConfig = SynseConfig | SaDvaeConfig | SmieConfig | StarConfig | PgfaConfig | TdsmConfig
+Scorer = Callable[[Tensor], Tensor]
+"""Features ``(N, D)``, or maps, to scores ``(N, K)``, larger is better."""
 
 
-class FeatureSource:
-    """Chosen clips of a feature set, over and over up to ``length`` samples in an epoch.
+class Space(NamedTuple):
+    """Clips and class texts in one space, whose cosines are a method's scores."""
 
-    Samples hold ``index``, ``label``, ``feature`` ``(D,)`` or ``map`` ``(D, T, V)``, and where the
-    set has them ``masked`` ``(D,)``, another draw in every epoch.
-    """
-
-    def __init__(
-        self,
-        features: FeatureSet,
-        rows: NDArray[np.int64],
-        labels: NDArray[np.int64],
-        *,
-        maps: bool = False,
-        masked: bool = False,
-        length: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.features, self.rows, self.labels = features, rows, labels
-        self.maps, self.masked, self.seed = maps, masked, seed
-        self.length = len(rows) if length is None else length
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.length
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw other masks from now on."""
-        self.epoch = epoch
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        position = index % len(self.rows)
-        row = int(self.rows[position])
-        sample: dict[str, Any] = {"index": row, "label": int(self.labels[position])}
-        if self.maps:
-            sample["map"] = self.features.maps[row]  # type: ignore[index]
-        else:
-            sample["feature"] = self.features.features[row]
-        if self.masked:
-            draws = self.features.masked[row]  # type: ignore[index]
-            rng = np.random.default_rng([self.seed, self.epoch, index])
-            sample["masked"] = draws[rng.integers(len(draws))]
-        return sample
+    clips: Callable[[Any, Tensor], Tensor]
+    """Model and features (or maps) to ``(N, A)``."""
+    classes: Callable[[Any, ClassTexts], Tensor]
+    """Model and texts to ``(K, A)``."""
 
 
-def check_inputs(config: MethodConfig, features: FeatureSet) -> None:
-    """Whether the features hold what the method needs.
+class Method(NamedTuple):
+    """What a method is made of; ``config`` and ``model`` stand for its own types."""
 
-    Raises:
-        InputError: no maps for STAR, joints that they do not have, or no masked features.
-    """
-    if isinstance(config, StarConfig):
-        if features.maps is None:
-            raise InputError("STAR needs maps; extract the features with maps")
-        last = max(max(part) for part in config.part_joints)
-        if last >= features.maps.shape[-1]:
-            raise InputError(
-                f"star.part_joints names joint {last}; the maps have {features.maps.shape[-1]}"
-            )
-    if isinstance(config, SmieConfig) and config.temporal and features.masked is None:
-        raise InputError("SMIE's temporal term needs masked features; extract them with masked")
+    title: str
+    config: type
+    build: Callable[[Any, int, ClassTexts], nn.Module]
+    """Config, width of the features (or maps) and class texts to a module of random weights."""
+    task: Callable[[Any, ClassTexts, list[int]], Task]
+    """Model, texts of all classes and the rows that train, to its training."""
+    training: Callable[[Any], TrainConfig]
+    """Loop, optimiser and schedule as published."""
+    scorer: Callable[[Any, ClassTexts, int], Scorer]
+    """Model, texts of the candidates and a seed to scores."""
+    epoch: Callable[[Any], int | None] = lambda _config: None
+    """Samples of an epoch; None: every clip once."""
+    maps: bool = False
+    """Fed with maps in the place of pooled features."""
+    gated: bool = False
+    """Generalised by a gate; the others by calibrated stacking."""
+    space: Space | None = None
+    """Where its scores are cosines."""
 
 
 def words(texts: ClassTexts) -> tuple[Tensor, Tensor]:
@@ -107,169 +74,174 @@ def words(texts: ClassTexts) -> tuple[Tensor, Tensor]:
     return texts.nouns, texts.verbs
 
 
-def train_config(config: MethodConfig, *, seed: int) -> TrainConfig:
-    """Loop, optimiser and schedule as published."""
-    if isinstance(config, SynseConfig | SaDvaeConfig):
-        optim = OptimConfig(lr=config.lr, weight_decay=0.0, betas=(0.9, 0.999), schedule="constant")
-        return TrainConfig(
-            epochs=config.cycles,
-            batch_size=config.batch_size,
-            seed=seed,
-            log_every=100,
-            optim=optim,
-        )
-    if isinstance(config, SmieConfig):
-        optim = OptimConfig(
-            lr=config.lr,
-            weight_decay=0.0,
-            betas=(0.9, 0.999),
-            schedule="cosine",
-            warmup_epochs=config.warmup_epochs,
-            min_ratio=0.0,
-        )
-    else:
-        optim = OptimConfig(
-            name="sgd",
-            lr=config.lr,
-            momentum=0.9,
-            weight_decay=config.weight_decay,
-            schedule="step",
-            milestones=config.milestones,
-        )
-    return TrainConfig(epochs=config.epochs, batch_size=config.batch_size, seed=seed, optim=optim)
+def _parts(texts: ClassTexts) -> Tensor:
+    if texts.parts is None:
+        raise InputError("STAR needs vectors of part descriptions")
+    return texts.parts
 
 
-def build_model(config: MethodConfig, features: FeatureSet, texts: ClassTexts) -> nn.Module:
-    """The method's module for these features and texts, with random weights."""
-    width, text_width = features.features.shape[1], texts.names.shape[1]
-    if isinstance(config, SynseConfig):
-        return Synse(config, width, words(texts)[0].shape[1])
-    if isinstance(config, SaDvaeConfig):
-        return SaDvae(config, width, text_width)
-    if isinstance(config, SmieConfig):
-        return Smie(config, width, text_width)
-    assert features.maps is not None
-    return Star(config, features.maps.shape[1], text_width, len(texts.names))
+def _token_texts(model: Tdsm, texts: ClassTexts) -> TokenTexts:
+    """Texts with their tokens; a vector without any is its own single token."""
+    if texts.tokens is None or texts.lengths is None:
+        one = torch.ones(len(texts.names), dtype=torch.long, device=texts.names.device)
+        return model.texts(texts.names, texts.names[:, None], one)
+    return model.texts(texts.names, texts.tokens, texts.lengths)
 
 
-def train_method(
-    config: MethodConfig,
-    features: FeatureSet,
-    rows: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    texts: ClassTexts,
-    seen: list[int],
-    *,
-    seed: int,
-    folder: Path,
-    report: ProgressReport | None = None,
-) -> nn.Module:
-    """Train on some clips of seen classes.
+def _adam(lr: float, **schedule: Any) -> OptimConfig:
+    return OptimConfig(lr=lr, weight_decay=0.0, betas=(0.9, 0.999), **schedule)
 
-    Args:
-        config: of the method.
-        features: all features.
-        rows: clips that train ``(n,)``.
-        labels: their classes ``(n,)``, rows of ``texts``.
-        texts: of all candidate classes.
-        seen: rows of ``texts`` that train.
-        seed: of weights, order and noise.
-        folder: for logs and checkpoints.
-        report: progress.
-    """
-    torch.manual_seed(seed)
-    model = build_model(config, features, texts)
-    length = None
-    if isinstance(config, SynseConfig | SaDvaeConfig):
-        length = config.cycle_steps * config.batch_size
-    source = FeatureSource(
-        features,
-        rows,
-        labels,
-        maps=isinstance(config, StarConfig),
-        masked=isinstance(config, SmieConfig) and config.temporal,
-        length=length,
-        seed=seed,
+
+def _train_cycles(config: SynseConfig | SaDvaeConfig) -> TrainConfig:
+    return TrainConfig(
+        epochs=config.cycles,
+        batch_size=config.batch_size,
+        log_every=100,
+        optim=_adam(config.lr, schedule="constant"),
     )
-    task: Task
-    if isinstance(model, Synse):
-        task = SynseTask(model, *words(texts))
-    elif isinstance(model, SaDvae):
-        task = SaDvaeTask(model, texts.names)
-    elif isinstance(model, Smie):
-        task = SmieTask(model, texts.names)
-    else:
-        assert isinstance(model, Star)
-        assert texts.parts is not None
-        task = StarTask(model, texts.parts, texts.names, seen)
-    fit(task, source, train_config(config, seed=seed), folder, report=report)
-    return model
 
 
-@torch.no_grad()
-def class_scores(
-    model: nn.Module,
-    features: FeatureSet,
-    rows: NDArray[np.int64],
-    texts: ClassTexts,
-    *,
-    seed: int = 0,
-    batch_size: int = 256,
-) -> NDArray[np.float64]:
-    """Scores ``(n, K)`` of clips for the classes of ``texts``, larger is better.
-
-    SynSE's and SA-DVAE's are log probabilities of a classifier that is fitted to these classes'
-    texts (``seed``).
-    """
-    if isinstance(model, Synse):
-        classifier = fit_classifier(model, *words(texts), seed=seed)
-    elif isinstance(model, SaDvae):
-        classifier = sa_dvae.fit_classifier(model, texts.names, seed=seed)
-
-    def score(chosen: NDArray[np.int64]) -> Tensor:
-        if isinstance(model, Star):
-            return model.scores(torch.from_numpy(features.maps[chosen]), texts.names)  # type: ignore[index]
-        x = torch.from_numpy(features.features[chosen])
-        if isinstance(model, Synse):
-            return class_probabilities(model, classifier, x).clamp_min(1e-30).log()
-        if isinstance(model, SaDvae):
-            return sa_dvae.class_probabilities(model, classifier, x).clamp_min(1e-30).log()
-        assert isinstance(model, Smie)
-        return model.scores(x, texts.names)
-
-    pieces = [score(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size)]
-    return torch.cat(pieces).double().numpy()
+def _train_smie(config: SmieConfig) -> TrainConfig:
+    optim = _adam(config.lr, schedule="cosine", warmup_epochs=config.warmup_epochs, min_ratio=0.0)
+    return TrainConfig(epochs=config.epochs, batch_size=config.batch_size, optim=optim)
 
 
-def seen_logits(
-    features: FeatureSet,
-    rows: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    test: NDArray[np.int64],
-    classes: int,
-    *,
-    seed: int,
-) -> NDArray[np.float64]:
-    """Log probabilities ``(n, S)`` of seen classes for the clips ``test``, by a linear probe.
-
-    Args:
-        features: of all clips.
-        rows: clips that train ``(m,)``.
-        labels: their classes ``(m,)``, from 0 to S-1.
-        test: clips to score ``(n,)``.
-        classes: S.
-        seed: of the folds that choose the probe's penalty.
-    """
-    train = _pooled(features, rows, labels)
-    other = _pooled(features, test, np.zeros(len(test), np.int64))
-    return linear_probe(train, other, classes, seed=seed).logits.astype(np.float64)
-
-
-def _pooled(features: FeatureSet, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> Features:
-    people = features.subjects[rows]
-    return Features(
-        tuple(features.names[i] for i in rows),
-        features.features[rows],
-        labels,
-        None if (people < 0).any() else tuple(map(str, people.tolist())),
+def _train_star(config: StarConfig) -> TrainConfig:
+    optim = OptimConfig(
+        name="sgd",
+        lr=config.lr,
+        momentum=0.9,
+        weight_decay=config.weight_decay,
+        schedule="step",
+        milestones=config.milestones,
     )
+    return TrainConfig(epochs=config.epochs, batch_size=config.batch_size, optim=optim)
+
+
+def _train_pgfa(config: PgfaConfig) -> TrainConfig:
+    optim = OptimConfig(
+        name="sgd",
+        lr=config.lr,
+        momentum=0.9,
+        weight_decay=config.weight_decay,
+        schedule="constant",
+        warmup_epochs=config.warmup_epochs,
+    )
+    return TrainConfig(epochs=config.epochs, batch_size=config.batch_size, optim=optim)
+
+
+def _train_tdsm(config: TdsmConfig) -> TrainConfig:
+    optim = OptimConfig(
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        betas=(0.9, 0.999),
+        schedule="cosine",
+        warmup_epochs=config.warmup_steps / config.epoch_steps,
+        min_ratio=0.0,
+    )
+    return TrainConfig(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        precision=config.precision,
+        log_every=100,
+        optim=optim,
+    )
+
+
+def _score_synse(model: Synse, texts: ClassTexts, seed: int) -> Scorer:
+    classifier = synse.fit_classifier(model, *words(texts), seed=seed)
+    return lambda x: synse.class_probabilities(model, classifier, x).clamp_min(1e-30).log()
+
+
+def _score_sa_dvae(model: SaDvae, texts: ClassTexts, seed: int) -> Scorer:
+    classifier = sa_dvae.fit_classifier(model, texts.names, seed=seed)
+    return lambda x: sa_dvae.class_probabilities(model, classifier, x).clamp_min(1e-30).log()
+
+
+def _score_tdsm(model: Tdsm, texts: ClassTexts, _seed: int) -> Scorer:
+    fed = _token_texts(model, texts)
+    return lambda x: model.scores(x, fed)
+
+
+METHODS: dict[Kind, Method] = {
+    "synse": Method(
+        "SynSE",
+        SynseConfig,
+        build=lambda config, width, texts: Synse(config, width, words(texts)[0].shape[1]),
+        task=lambda model, texts, _seen: SynseTask(model, *words(texts)),
+        training=_train_cycles,
+        scorer=_score_synse,
+        epoch=lambda config: config.cycle_steps * config.batch_size,
+        gated=True,
+    ),
+    "sa-dvae": Method(
+        "SA-DVAE",
+        SaDvaeConfig,
+        build=lambda config, width, texts: SaDvae(config, width, texts.names.shape[1]),
+        task=lambda model, texts, _seen: SaDvaeTask(model, texts.names),
+        training=_train_cycles,
+        scorer=_score_sa_dvae,
+        epoch=lambda config: config.cycle_steps * config.batch_size,
+        gated=True,
+    ),
+    "smie": Method(
+        "SMIE",
+        SmieConfig,
+        build=lambda config, width, texts: Smie(config, width, texts.names.shape[1]),
+        task=lambda model, texts, _seen: SmieTask(model, texts.names),
+        training=_train_smie,
+        scorer=lambda model, texts, _seed: lambda x: model.scores(x, texts.names),
+    ),
+    "star": Method(
+        "STAR",
+        StarConfig,
+        build=lambda config, width, texts: Star(
+            config, width, texts.names.shape[1], len(texts.names)
+        ),
+        task=lambda model, texts, seen: StarTask(model, _parts(texts), texts.names, seen),
+        training=_train_star,
+        scorer=lambda model, texts, _seed: lambda x: model.scores(x, texts.names),
+        maps=True,
+        space=Space(
+            lambda model, x: model(x).whole, lambda model, texts: model.name_map(texts.names)
+        ),
+    ),
+    "pgfa": Method(
+        "PGFA",
+        PgfaConfig,
+        build=lambda config, width, texts: Pgfa(config, width, texts.names.shape[1]),
+        task=lambda model, texts, _seen: PgfaTask(model, texts.names),
+        training=_train_pgfa,
+        scorer=lambda model, texts, _seed: lambda x: cosines(model(x), texts.names),
+        space=Space(lambda model, x: model(x), lambda _model, texts: texts.names),
+    ),
+    "tdsm": Method(
+        "TDSM",
+        TdsmConfig,
+        build=lambda config, width, texts: Tdsm(config, width, texts.names.shape[1]),
+        task=lambda model, texts, seen: TdsmTask(model, _token_texts(model, texts), seen),
+        training=_train_tdsm,
+        scorer=_score_tdsm,
+        epoch=lambda config: config.epoch_steps * config.batch_size,
+    ),
+}
+
+
+def method_of(config: MethodConfig) -> Method:
+    """The method that settings belong to."""
+    return next(method for method in METHODS.values() if type(config) is method.config)
+
+
+def space_of(method: Method) -> Space:
+    """The space in which a method compares clips and class texts by cosine.
+
+    Raises:
+        ConfigError: its scores are no cosines.
+    """
+    if method.space is None:
+        known = [other.title for other in METHODS.values() if other.space is not None]
+        raise ConfigError(
+            "prototypes need clips and class texts in one space, compared by cosine: "
+            f"{' and '.join(known)} have one, {method.title} has none; leave prototypes out"
+        )
+    return method.space

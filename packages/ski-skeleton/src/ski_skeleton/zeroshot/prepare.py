@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ski_skeleton.train.loop import ProgressReport
 from ski_skeleton.zeroshot.features import FeatureSet
-from ski_skeleton.zeroshot.methods import check_inputs
+from ski_skeleton.zeroshot.fitting import check_inputs
 from ski_skeleton.zeroshot.protocol import ClassSplit, Rows, derangement, divide, guard_leak
 from ski_skeleton.zeroshot.recipe import ZeroShotRecipe, class_split, open_features
 from ski_skeleton.zeroshot.star import StarConfig
 from ski_skeleton.zeroshot.synse import SynseConfig
+from ski_skeleton.zeroshot.tdsm import TdsmConfig
 from ski_skeleton.zeroshot.texts import ClassTexts, class_texts
+
+NEIGHBOURS = (
+    "texts lean towards their neighbours among all candidate classes, unseen ones included, in "
+    "training too: names are used, no clips"
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,9 @@ class Prepared:
     split: ClassSplit
     rows: Rows
     texts: ClassTexts
+    """Of all classes, attuned if the recipe says so."""
+    raw_texts: ClassTexts
+    """The same before, of which a part can be attuned by itself."""
     notes: tuple[str, ...]
 
 
@@ -42,11 +51,12 @@ def prepare(recipe: ZeroShotRecipe, *, report: ProgressReport | None = None) -> 
     notes = [] if mark is None else [mark]
     rows = divide(features, split, recipe.train, protocol.unseen_clips)
     check_inputs(config, features)
-    texts = class_texts(
-        recipe.text,
+    raw = class_texts(
+        replace(recipe.text, neighbours=None),
         split.names,
         words=isinstance(config, SynseConfig),
         part_names=config.part_names if isinstance(config, StarConfig) else (),
+        tokens=isinstance(config, TdsmConfig),
     )
     if recipe.text.file is None and recipe.kind == "star" and recipe.text.parts is None:
         notes.append("parts are only named, not described")
@@ -54,6 +64,11 @@ def prepare(recipe: ZeroShotRecipe, *, report: ProgressReport | None = None) -> 
         notes.append("first words of the class names stand for verbs, the others for nouns")
     if protocol.permute_names is not None:
         rng = np.random.default_rng(protocol.permute_names)
-        texts = texts.subset(derangement(len(split.names), rng).tolist())
+        raw = raw.subset(derangement(len(split.names), rng).tolist())
         notes.append("null: every class has the text of another class")
-    return Prepared(recipe, features, split, rows, texts, tuple(notes))
+    if isinstance(config, TdsmConfig) and raw.tokens is None:
+        notes.append("the file of text vectors has no tokens: each text is its own single token")
+    if recipe.text.neighbours is not None:
+        notes.append(NEIGHBOURS)
+    texts = raw.attuned(recipe.text.neighbours)
+    return Prepared(recipe, features, split, rows, texts, raw, tuple(notes))

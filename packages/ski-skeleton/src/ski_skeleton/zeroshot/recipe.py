@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ski_data.config import from_plain, read_yaml
 from ski_data.errors import InputError
@@ -18,7 +19,8 @@ from ski_skeleton.store_clips import TrainRule
 from ski_skeleton.zeroshot.extract import ExtractConfig, Report, extract_features
 from ski_skeleton.zeroshot.features import FeatureSet, load_features
 from ski_skeleton.zeroshot.gate import GateConfig
-from ski_skeleton.zeroshot.methods import Kind, MethodConfig
+from ski_skeleton.zeroshot.methods import METHODS, Kind, MethodConfig, space_of
+from ski_skeleton.zeroshot.pgfa import PgfaConfig, PrototypeConfig
 from ski_skeleton.zeroshot.protocol import ClassSplit, ProtocolConfig
 from ski_skeleton.zeroshot.sa_dvae import SaDvaeConfig
 from ski_skeleton.zeroshot.smie import SmieConfig
@@ -27,7 +29,17 @@ from ski_skeleton.zeroshot.star import StarConfig
 from ski_skeleton.zeroshot.star import official_preset as official_star
 from ski_skeleton.zeroshot.synse import SynseConfig
 from ski_skeleton.zeroshot.synse import official_preset as official_synse
+from ski_skeleton.zeroshot.tdsm import TdsmConfig
+from ski_skeleton.zeroshot.tdsm import official_preset as official_tdsm
 from ski_skeleton.zeroshot.texts import TextConfig
+
+OFFICIAL: dict[Kind, Callable[[Any], Any]] = {
+    "synse": official_synse,
+    "smie": official_smie,
+    "star": official_star,
+    "tdsm": official_tdsm,
+}
+"""What sets a method's switches to those of its release."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +77,16 @@ class ZeroShotRecipe:
     seeds: tuple[int, ...] = (0,)
     preset: Literal["default", "official"] = "default"
     """``official`` sets the method's (and gate's) switches to what the released code computes;
-    SA-DVAE has none."""
+    SA-DVAE and PGFA have none."""
     synse: SynseConfig = field(default_factory=SynseConfig)
     sa_dvae: SaDvaeConfig = field(default_factory=SaDvaeConfig)
     smie: SmieConfig = field(default_factory=SmieConfig)
     star: StarConfig = field(default_factory=StarConfig)
+    pgfa: PgfaConfig = field(default_factory=PgfaConfig)
+    tdsm: TdsmConfig = field(default_factory=TdsmConfig)
+    prototypes: PrototypeConfig | None = None
+    """Answer once more with prototypes of the test clips, on cards of their own (transductive);
+    for STAR and PGFA."""
     gate: GateConfig = field(default_factory=GateConfig)
     """Of SynSE's and SA-DVAE's generalised recognition; the others are calibrated."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
@@ -81,20 +98,16 @@ class ZeroShotRecipe:
             raise ConfigError(f"seeds must be different numbers from 0, got {list(self.seeds)}")
         if self.split is not None:
             zero_shot_split(self.split)
-        if self.kind == "sa-dvae" and self.preset == "official":
-            raise ConfigError("sa-dvae has no official preset; set preset to default")
+        if self.preset == "official" and self.kind not in OFFICIAL:
+            raise ConfigError(f"{self.kind} has no official preset; set preset to default")
+        if self.prototypes is not None:
+            space_of(METHODS[self.kind])
 
     @property
     def method(self) -> MethodConfig:
         """Settings of the method that the recipe is about, as the preset has them."""
-        official = self.preset == "official"
-        if self.kind == "synse":
-            return official_synse(self.synse) if official else self.synse
-        if self.kind == "sa-dvae":
-            return self.sa_dvae
-        if self.kind == "smie":
-            return official_smie(self.smie) if official else self.smie
-        return official_star(self.star) if official else self.star
+        config: MethodConfig = getattr(self, self.kind.replace("-", "_"))
+        return OFFICIAL[self.kind](config) if self.preset == "official" else config
 
     @property
     def seen_gate(self) -> GateConfig:

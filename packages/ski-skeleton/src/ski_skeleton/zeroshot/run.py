@@ -23,11 +23,15 @@ from ski_skeleton.train.model_folder import read_model, write_model
 from ski_skeleton.weights import load_strictly
 from ski_skeleton.zeroshot.cards import Outcome, make_cards
 from ski_skeleton.zeroshot.features import FeatureSet
-from ski_skeleton.zeroshot.methods import MethodConfig, build_model, class_scores, train_method
+from ski_skeleton.zeroshot.fitting import (
+    build_model,
+    class_scores,
+    prototype_scores,
+    train_method,
+)
+from ski_skeleton.zeroshot.methods import METHODS, MethodConfig
 from ski_skeleton.zeroshot.prepare import Prepared, prepare
 from ski_skeleton.zeroshot.recipe import ZeroShotRecipe
-from ski_skeleton.zeroshot.sa_dvae import SaDvae
-from ski_skeleton.zeroshot.synse import Synse
 from ski_skeleton.zeroshot.tuning import calibrated, gated
 
 
@@ -39,15 +43,20 @@ def run_seed(
     unseen = list(split.unseen)
     model = _trained(data, seed, folder, report)
     rows = data.rows.test_unseen
-    scores = class_scores(model, features, rows, texts.subset(unseen), seed=seed)
+    candidates = texts.subset(unseen)
     labels = np.searchsorted(unseen, features.labels[rows])
-    zero_shot = _predictions(
-        features, rows, labels, scores, tuple(split.names[k] for k in unseen), {"seed": seed}
-    )
+    names = tuple(split.names[k] for k in unseen)
+    scores = class_scores(model, features, rows, candidates, seed=seed)
+    zero_shot = _predictions(features, rows, labels, scores, names, {"seed": seed})
+    transductive = None
+    if data.recipe.prototypes is not None:
+        scores = prototype_scores(model, features, rows, candidates, data.recipe.prototypes)
+        meta = {"seed": seed, "transductive": True}
+        transductive = _predictions(features, rows, labels, scores, names, meta)
     if not data.recipe.protocol.generalised:
-        return Outcome(zero_shot, None, {}, None)
+        return Outcome(zero_shot, None, {}, None, transductive)
     every = np.concatenate([data.rows.test_seen, rows])
-    if isinstance(model, Synse | SaDvae):
+    if METHODS[data.recipe.kind].gated:
         final, tuning = gated(data, model, every, seed, folder, report)
         best = None
     else:
@@ -61,7 +70,7 @@ def run_seed(
         {"seed": seed, **tuning},
         unseen=tuple(unseen),
     )
-    return Outcome(zero_shot, generalised, tuning, best)
+    return Outcome(zero_shot, generalised, tuning, best, transductive)
 
 
 def _trained(data: Prepared, seed: int, folder: Path, report: ProgressReport | None) -> nn.Module:
@@ -183,6 +192,8 @@ def run(
         save_predictions(outcome.zero_shot, place / "zero-shot.npz", overwrite=True)
         if outcome.generalised is not None:
             save_predictions(outcome.generalised, place / "generalised.npz", overwrite=True)
+        if outcome.transductive is not None:
+            save_predictions(outcome.transductive, place / "transductive.npz", overwrite=True)
     cards = make_cards(data, outcomes, time.monotonic() - started)
     part = folder / ".results.part"
     shutil.rmtree(part, ignore_errors=True)

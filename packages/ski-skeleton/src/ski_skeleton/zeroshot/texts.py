@@ -19,6 +19,12 @@ from ski_skeleton.errors import ConfigError
 from ski_skeleton.text.clip import ClipConfig, ClipTextTower, build_clip
 from ski_skeleton.text.prompts import NAME_TEMPLATE, class_prompts
 from ski_skeleton.text.sentence import SentenceConfig, SentenceTextTower
+from ski_skeleton.zeroshot.neighbours import NeighbourConfig, mixing_matrix
+
+DESCRIPTIONS_EXAMPLE = "one sentence about the action"
+PHRASES_EXAMPLE = {"verb": "drink", "noun": "water"}
+_AXES = {"name": 2, "noun": 2, "verb": 2, "parts": 3, "tokens": 3, "lengths": 1}
+"""Arrays of a file of vectors, in the order of :class:`ClassTexts`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class TextConfig:
     the others its noun; a single word stands for both."""
     parts: str | None = None
     """JSON, class name to a description per part. None: the part's name alone."""
+    neighbours: NeighbourConfig | None = None
+    """Let every text lean towards its nearest among the classes that are known; None: off."""
 
     def __post_init__(self) -> None:
         if sum(x is not None for x in (self.file, self.clip, self.sentence)) != 1:
@@ -57,37 +65,73 @@ class ClassTexts(NamedTuple):
     verbs: Tensor | None = None
     parts: Tensor | None = None
     """``(K, P, E)``."""
+    tokens: Tensor | None = None
+    """``(K, L, E)``, zeros behind the end of a text."""
+    lengths: Tensor | None = None
+    """``(K,)``, how many tokens are real."""
 
     def subset(self, rows: Sequence[int]) -> ClassTexts:
         """The texts of some classes, in this order."""
         index = torch.as_tensor(list(rows))
         return ClassTexts(*(None if value is None else value[index] for value in self))
 
+    def to(self, device: torch.device | str) -> ClassTexts:
+        """The texts on a device."""
+        return ClassTexts(*(None if value is None else value.to(device) for value in self))
+
+    def attuned(self, config: NeighbourConfig | None) -> ClassTexts:
+        """Every vector with a share of its class's neighbours, which the names' vectors tell.
+
+        Tokens lean position by position, as released. None: the texts as they are.
+
+        Raises:
+            InputError: fewer classes than neighbours.
+        """
+        if config is None:
+            return self
+        matrix = mixing_matrix(self.names, config)
+        mixed = [
+            None if value is None else torch.einsum("kj,j...->k...", matrix, value)
+            for value in self[:-1]
+        ]
+        lengths = None if self.lengths is None else ((matrix != 0) * self.lengths).amax(-1)
+        return ClassTexts(*mixed, lengths)
+
 
 def class_texts(
-    config: TextConfig, names: Sequence[str], *, words: bool, part_names: Sequence[str] = ()
+    config: TextConfig,
+    names: Sequence[str],
+    *,
+    words: bool,
+    part_names: Sequence[str] = (),
+    tokens: bool = False,
 ) -> ClassTexts:
-    """Vectors of the classes by name.
+    """Vectors of the classes by name; neighbours, if any, are looked for among these classes.
 
     Args:
         config: where they come from.
         names: the classes.
         words: verbs and nouns too, for SynSE.
         part_names: parts to describe, for STAR.
+        tokens: tokens too, for TDSM; a file may lack them.
 
     Raises:
         InputError, MissingFileError, ConfigError: a file that lacks a class, or a tower that
             cannot be built.
     """
     if config.file is not None:
-        return read_vectors(config.file, names, words=words, parts=len(part_names))
+        count = len(part_names)
+        found = read_vectors(config.file, names, words=words, parts=count, tokens=tokens)
+        return found.attuned(config.neighbours)
     prompts = class_prompts(names, config.template)
     if config.descriptions is not None:
-        table = _read_table(config.descriptions, names, str)
+        table = _read_table(config.descriptions, names, DESCRIPTIONS_EXAMPLE)
         prompts = [table[name] for name in names]
     phrases: dict[str, list[str]] = {}
     if words:
-        table = None if config.phrases is None else _read_table(config.phrases, names, dict)
+        table = None
+        if config.phrases is not None:
+            table = _read_table(config.phrases, names, PHRASES_EXAMPLE)
         pairs = [
             verb_and_noun(name)
             if table is None
@@ -97,14 +141,15 @@ def class_texts(
         phrases = {"verb": [verb for verb, _ in pairs], "noun": [noun for _, noun in pairs]}
     described: list[str] = []
     if part_names:
-        table = None if config.parts is None else _read_table(config.parts, names, dict)
+        example = {part: f"what the {part} does" for part in part_names}
+        table = None if config.parts is None else _read_table(config.parts, names, example)
         for name in names:
-            found = (
+            told = (
                 list(part_names)
                 if table is None
                 else _entries(config.parts, name, table[name], part_names)
             )
-            described += [f"{name}, {text}" for text in found]
+            described += [f"{name}, {text}" for text in told]
     tower = _tower(config)
     with torch.no_grad():
 
@@ -115,7 +160,18 @@ def class_texts(
         nouns = encode(phrases["noun"]) if words else None
         verbs = encode(phrases["verb"]) if words else None
         parts = encode(described).reshape(len(names), len(part_names), -1) if described else None
-        return ClassTexts(encode(prompts), nouns, verbs, parts)
+        local = _token_vectors(tower, prompts) if tokens else (None, None)
+        found = ClassTexts(encode(prompts), nouns, verbs, parts, *local)
+    return found.attuned(config.neighbours)
+
+
+def _token_vectors(
+    tower: ClipTextTower | SentenceTextTower, prompts: list[str]
+) -> tuple[Tensor, Tensor]:
+    """Tokens ``(K, L, E)`` of prompts, zeros behind the end, and how many are real ``(K,)``."""
+    vectors, lengths = tower.token_text(prompts)
+    real = torch.arange(vectors.shape[1], device=vectors.device) < lengths[:, None]
+    return (vectors * real[..., None]).float().cpu(), lengths.cpu()
 
 
 def _tower(config: TextConfig) -> ClipTextTower | SentenceTextTower:
@@ -132,12 +188,18 @@ def verb_and_noun(name: str) -> tuple[str, str]:
 
 
 def read_vectors(
-    path: str | Path, names: Sequence[str], *, words: bool, parts: int = 0
+    path: str | Path,
+    names: Sequence[str],
+    *,
+    words: bool,
+    parts: int = 0,
+    tokens: bool = False,
 ) -> ClassTexts:
     """Vectors from a .safetensors file.
 
-    The file holds ``name`` ``(K, E)`` and, as needed, ``noun``, ``verb`` ``(K, E)`` and ``parts``
-    ``(K, P, E)``; the header's entry ``names`` is the JSON list of the K class names.
+    The file holds ``name`` ``(K, E)`` and, as needed, ``noun``, ``verb`` ``(K, E)``, ``parts``
+    ``(K, P, E)``, ``tokens`` ``(K, L, E)`` and whole ``lengths`` ``(K,)`` in 1..L; the header's
+    entry ``names`` is the JSON list of the K class names. A file without tokens gives none.
 
     Raises:
         MissingFileError: no such file.
@@ -149,12 +211,14 @@ def read_vectors(
     try:
         with safetensors.safe_open(path, "pt") as file:
             known = json.loads((file.metadata() or {})["names"])
-            found = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path}: no file of text vectors with class names, or damaged ({error})"
         ) from error
     needed = ["name", *(["noun", "verb"] if words else []), *(["parts"] if parts else [])]
+    if tokens and {"tokens", "lengths"} & set(found):
+        needed += ["tokens", "lengths"]
     absent = [key for key in needed if key not in found]
     lost = [name for name in names if name not in known]
     if absent or lost:
@@ -164,42 +228,52 @@ def read_vectors(
         )
     for key in needed:
         shape = tuple(found[key].shape)
-        if len(shape) != (3 if key == "parts" else 2) or shape[0] != len(known):
+        if len(shape) != _AXES[key] or shape[0] != len(known):
             raise InputError(f"{path}: {key} has shape {shape} for {len(known)} classes")
+        found[key] = found[key].long() if key == "lengths" else found[key].float()
         if not torch.isfinite(found[key]).all():
             raise InputError(f"{path}: {key} holds NaN or infinity")
     if parts and found["parts"].shape[1] != parts:
         raise InputError(f"{path}: {found['parts'].shape[1]} parts, the model has {parts}")
+    if "lengths" in needed:
+        lengths, longest = found["lengths"], found["tokens"].shape[1]
+        if not 1 <= int(lengths.min()) <= int(lengths.max()) <= longest:
+            raise InputError(f"{path}: lengths must be in 1..{longest}, the tokens of a text")
     rows = [known.index(name) for name in names]
-    chosen = {key: found[key][rows] for key in needed}
-    return ClassTexts(chosen["name"], chosen.get("noun"), chosen.get("verb"), chosen.get("parts"))
+    return ClassTexts(*(found[key][rows] if key in needed else None for key in _AXES))
 
 
 def write_vectors(path: str | Path, names: Sequence[str], texts: ClassTexts) -> None:
     """Write what :func:`read_vectors` reads."""
-    keys = ("name", "noun", "verb", "parts")
     content = {
         key: value.contiguous().clone()
-        for key, value in zip(keys, texts, strict=True)
+        for key, value in zip(_AXES, texts, strict=True)
         if value is not None
     }
     safetensors.torch.save_file(content, path, {"names": json.dumps(list(names))})
 
 
-def _read_table(path: str, names: Sequence[str], kind: type) -> Mapping[str, Any]:
+def _read_table(
+    path: str, names: Sequence[str], example: str | Mapping[str, str]
+) -> Mapping[str, Any]:
+    """A JSON file of texts by class name, each like the example."""
+    wanted = f"write JSON such as {json.dumps({names[0]: example}, ensure_ascii=False)}"
     try:
         table = json.loads(read_text(path, "file of class texts"))
+    except MissingFileError as error:
+        raise MissingFileError(f"{error}; {wanted}, with an entry for every class") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
     if not isinstance(table, dict):
-        raise InputError(f"{path}: expected texts by class name")
+        raise InputError(f"{path}: expected texts by class name; {wanted}")
     lost = [name for name in names if name not in table]
     if lost:
-        raise InputError(f"{path}: no texts for {lost[:6]}; every class needs them")
+        raise InputError(f"{path}: no texts for {lost[:6]}; every class needs them; {wanted}")
+    kind = str if isinstance(example, str) else dict
     wrong = [name for name in names if not isinstance(table[name], kind)]
     if wrong:
-        wanted = "a text" if kind is str else "texts by name"
-        raise InputError(f"{path}: {wrong[0]!r} must have {wanted}")
+        what = "a text" if kind is str else "texts by name"
+        raise InputError(f"{path}: {wrong[0]!r} must have {what}; {wanted}")
     return table
 
 

@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ski_skeleton.train.loop import ProgressReport
+from ski_skeleton.zeroshot.fitting import class_scores, seen_logits, train_method
 from ski_skeleton.zeroshot.gate import gated_scores, tune_gate
-from ski_skeleton.zeroshot.methods import class_scores, seen_logits, train_method
 from ski_skeleton.zeroshot.prepare import Prepared
 from ski_skeleton.zeroshot.protocol import best_factor, calibrate, scaled, tuning_task
+from ski_skeleton.zeroshot.texts import ClassTexts
 
 
 class Tuned(NamedTuple):
     """The tuning task, trained: its clips to check on and their scores."""
 
     model: nn.Module
+    texts: ClassTexts
+    """Of the seen and the pseudo-unseen classes, in the order of their labels."""
     seen: list[int]
     unseen: list[int]
     fit: NDArray[np.int64]
@@ -32,12 +35,13 @@ def tuning_run(data: Prepared, seed: int, folder: Path, report: ProgressReport |
     """Train the method again with seen classes held out, which then stand for unseen ones."""
     task = tuning_task(data.features, data.split, data.rows.train, data.recipe.protocol, seed=seed)
     order = sorted((*task.seen, *task.unseen))
+    texts = data.raw_texts.subset(order).attuned(data.recipe.text.neighbours)
     model = train_method(
         data.recipe.method,
         data.features,
         task.fit,
         np.searchsorted(order, data.features.labels[task.fit]),
-        data.texts.subset(order),
+        texts,
         [order.index(k) for k in task.seen],
         seed=seed,
         folder=folder / "tuning",
@@ -45,7 +49,7 @@ def tuning_run(data: Prepared, seed: int, folder: Path, report: ProgressReport |
     )
     check = np.concatenate([task.check_seen, task.check_unseen])
     is_seen = np.arange(len(check)) < len(task.check_seen)
-    return Tuned(model, list(task.seen), list(task.unseen), task.fit, check, is_seen)
+    return Tuned(model, texts, list(task.seen), list(task.unseen), task.fit, check, is_seen)
 
 
 def calibrated(
@@ -61,7 +65,7 @@ def calibrated(
     tuned = tuning_run(data, seed, folder, report)
     order = sorted((*tuned.seen, *tuned.unseen))
     calibration = calibrate(
-        class_scores(tuned.model, features, tuned.check, data.texts.subset(order)),
+        class_scores(tuned.model, features, tuned.check, tuned.texts),
         np.searchsorted(order, features.labels[tuned.check]),
         [order.index(k) for k in tuned.unseen],
         protocol.temperatures,
@@ -92,7 +96,7 @@ def gated(
     report: ProgressReport | None,
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
     """Gated scores of all classes, the gate tuned on pseudo-unseen classes."""
-    features, texts, split = data.features, data.texts, data.split
+    features, split = data.features, data.split
 
     def seen_part(
         fit: NDArray[np.int64], classes: Sequence[int], rows: NDArray[np.int64]
@@ -101,13 +105,15 @@ def gated(
         return seen_logits(features, fit, labels, rows, len(classes), seed=seed)
 
     def unseen_part(
-        which: nn.Module, classes: Sequence[int], rows: NDArray[np.int64]
+        which: nn.Module, texts: ClassTexts, rows: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        return np.exp(class_scores(which, features, rows, texts.subset(classes), seed=seed))
+        return np.exp(class_scores(which, features, rows, texts, seed=seed))
 
     tuned = tuning_run(data, seed, folder, report)
+    order = sorted((*tuned.seen, *tuned.unseen))
+    pseudo = tuned.texts.subset([order.index(k) for k in tuned.unseen])
     gate = tune_gate(
-        unseen_part(tuned.model, tuned.unseen, tuned.check),
+        unseen_part(tuned.model, pseudo, tuned.check),
         seen_part(tuned.fit, tuned.seen, tuned.check),
         tuned.is_seen,
         data.recipe.seen_gate,
@@ -115,7 +121,7 @@ def gated(
     )
     scores = gated_scores(
         gate,
-        unseen_part(model, split.unseen, every),
+        unseen_part(model, data.texts.subset(split.unseen), every),
         seen_part(data.rows.train, split.seen, every),
         list(split.seen),
         list(split.unseen),

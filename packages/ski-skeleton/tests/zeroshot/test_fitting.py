@@ -6,18 +6,24 @@ import numpy as np
 import pytest
 
 from ski_data.errors import InputError
-from ski_skeleton.zeroshot.methods import (
+from ski_skeleton.errors import ConfigError
+from ski_skeleton.zeroshot.fitting import (
     FeatureSource,
     check_inputs,
     class_scores,
+    prototype_scores,
     seen_logits,
     train_method,
 )
+from ski_skeleton.zeroshot.methods import METHODS as KNOWN
+from ski_skeleton.zeroshot.methods import method_of, space_of
+from ski_skeleton.zeroshot.pgfa import PgfaConfig, PrototypeConfig
 from ski_skeleton.zeroshot.protocol import derangement
 from ski_skeleton.zeroshot.sa_dvae import SaDvaeConfig
 from ski_skeleton.zeroshot.smie import SmieConfig
 from ski_skeleton.zeroshot.star import StarConfig
 from ski_skeleton.zeroshot.synse import SynseConfig
+from ski_skeleton.zeroshot.tdsm import TdsmConfig
 
 UNSEEN = [0, 6, 12, 18, 24]
 SEEN = [k for k in range(30) if k not in UNSEEN]
@@ -55,6 +61,17 @@ METHODS = {
         lr=0.05,
         milestones=(15.0, 24.0),
     ),
+    "pgfa": PgfaConfig(epochs=10, batch_size=64, lr=0.1, warmup_epochs=1),
+    "tdsm": TdsmConfig(
+        width=32,
+        depth=2,
+        heads=2,
+        epochs=1,
+        epoch_steps=120,
+        batch_size=64,
+        lr=3e-3,
+        warmup_steps=10,
+    ),
 }
 
 
@@ -75,6 +92,37 @@ def test_unseen_classes_are_found_by_their_texts_alone(kind, clips, classes, tmp
     assert accuracy(config, clips, texts, tmp_path / "right") > 0.45  # chance is 0.2
     wrong = texts.subset(derangement(30, np.random.default_rng(3)).tolist())
     assert accuracy(config, clips, wrong, tmp_path / "null") < 0.35
+
+
+def test_every_method_is_tried_here():
+    assert set(METHODS) == set(KNOWN)
+    assert all(method_of(config) is KNOWN[kind] for kind, config in METHODS.items())
+
+
+@pytest.mark.parametrize("kind", ["pgfa", "star"])
+def test_prototypes_answer_by_the_clips_themselves(kind, clips, classes, tmp_path):
+    rows = np.flatnonzero(np.isin(clips.labels, SEEN) & (clips.subjects < 5))
+    test = np.flatnonzero(np.isin(clips.labels, UNSEEN))
+    texts, config = classes[1].subset(UNSEEN), replace(METHODS[kind], epochs=10)
+    model = train_method(
+        config, clips, rows, clips.labels[rows], classes[1], SEEN, seed=0, folder=tmp_path
+    )
+    plain = class_scores(model, clips, test, texts)
+    found = prototype_scores(model, clips, test, texts, PrototypeConfig(0.9), batch_size=50)
+    assert found.shape == plain.shape
+    assert np.abs(found).max() <= 1 + 1e-6
+    assert not np.allclose(found, plain)
+    blind = replace(clips, labels=0 * clips.labels)
+    same = prototype_scores(model, blind, test, texts, PrototypeConfig(0.9))
+    np.testing.assert_allclose(same, found, atol=1e-6)
+    right = [(np.array(UNSEEN)[s.argmax(1)] == clips.labels[test]).mean() for s in (plain, found)]
+    assert right[1] > right[0] - 0.02
+
+
+@pytest.mark.parametrize("kind", ["smie", "tdsm", "synse", "sa-dvae"])
+def test_methods_without_cosines_have_no_prototypes(kind):
+    with pytest.raises(ConfigError, match=f"STAR and PGFA have one, {KNOWN[kind].title} has none"):
+        space_of(KNOWN[kind])
 
 
 def test_smie_with_the_temporal_term_learns_too(clips, classes, tmp_path):
