@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ski_vlm.tasks import ContrastImagesAndTexts, FineTuneVideo, contrast
+from ski_data.video.mixing import MixConfig
+from ski_vlm.errors import ConfigError
+from ski_vlm.tasks import ContrastImagesAndTexts, FineTuneConfig, FineTuneVideo, contrast
 
 
 def test_fine_tuning_is_cross_entropy(student, names, batch):
@@ -64,3 +67,22 @@ def test_contrast_equals_its_formula(seed, rows, columns):
     torch.testing.assert_close(loss.detach(), torch.stack(expected).mean())
     (gradient,) = torch.autograd.grad(loss, logits)
     assert torch.isfinite(gradient).all()
+
+
+def test_finetuning_on_mixed_videos(student, batch, names):
+    plain = FineTuneVideo(student, names).eval()(batch)
+    torch.testing.assert_close(
+        plain["loss"],
+        torch.nn.functional.cross_entropy(
+            student(student.normalise(batch["video"]), names).logits, batch["label"]
+        ),
+    )
+    config = FineTuneConfig(label_smoothing=0.1, mix=MixConfig())
+    task = FineTuneVideo(student, names, config).train()
+    torch.manual_seed(3)
+    first = task(batch)["loss"]
+    torch.manual_seed(3)
+    torch.testing.assert_close(task(batch)["loss"], first)
+    assert first != plain["loss"]
+    with pytest.raises(ConfigError, match="label_smoothing"):
+        FineTuneConfig(label_smoothing=1.0)

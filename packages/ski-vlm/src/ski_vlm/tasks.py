@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ski_data.video.mixing import MixConfig
 from ski_skeleton.text import tokenize
 from ski_skeleton.train.task import Batch, Losses, Task
+from ski_vlm.distill.losses import soft_cross_entropy
+from ski_vlm.errors import ConfigError
+from ski_vlm.mixing import mix_batch, smooth
 from ski_vlm.students import Student
 
 LARGEST_SCALE = 100.0
@@ -70,20 +76,39 @@ def contrast(logits: Tensor, holds: Tensor) -> Tensor:
     return (each.sum(-1) / holds.sum(-1)).mean()
 
 
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """Settings of fine-tuning on class names."""
+
+    kind: Literal["finetune"] = "finetune"
+    label_smoothing: float = 0.0
+    mix: MixConfig | None = None
+    """Mixup and cutmix; the published recipes mix and smooth by 0.1."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+
+
 class FineTuneVideo(Task):
-    """ViFi-CLIP fine-tuning: cross entropy over the seen class names."""
+    """Fine-tuning of a student: cross entropy over the seen class names."""
 
     def __init__(
-        self, student: Student, names: Sequence[str], *, label_smoothing: float = 0.0
+        self, student: Student, names: Sequence[str], config: FineTuneConfig | None = None
     ) -> None:
         super().__init__()
         self.student = student
         self.names = list(names)
-        self.label_smoothing = label_smoothing
+        self.config = FineTuneConfig() if config is None else config
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The student's own."""
+        return self.student.parameter_groups()
 
     def losses(self, batch: Batch) -> Losses:
         """``video`` uint8 ``(N, T, H, W, 3)`` and ``label`` ``(N,)`` to ``loss``."""
-        logits = self.student(self.student.normalise(batch["video"]), self.names).logits
-        loss = F.cross_entropy(logits, batch["label"], label_smoothing=self.label_smoothing)
-        accuracy = (logits.argmax(-1) == batch["label"]).float().mean()
-        return {"loss": loss, "accuracy": accuracy}
+        targets = smooth(batch["label"], len(self.names), self.config.label_smoothing)
+        mixed = mix_batch(self.student.normalise(batch["video"]), targets, self.config.mix)
+        logits = self.student(mixed.video, self.names).logits
+        accuracy = (logits.argmax(-1) == mixed.targets.argmax(-1)).float().mean()
+        return {"loss": soft_cross_entropy(logits, mixed.targets), "accuracy": accuracy}
