@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ski_data.config import from_plain, read_yaml, to_plain
@@ -26,12 +27,21 @@ from ski_skeleton.errors import ConfigError, RunError
 from ski_skeleton.evaluate import Scores, collect_scores
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text.clip import without_weights
+from ski_skeleton.text.prompts import class_prompts
 from ski_skeleton.train.data import Source
 from ski_skeleton.train.loop import ProgressReport, TrainConfig, fit
 from ski_skeleton.train.model_folder import read_model
 from ski_skeleton.train.processes import is_main_process
+from ski_skeleton.train.task import Task
 from ski_skeleton.train.tasks import AlignSkeletons, ClassifySkeletons
 from ski_skeleton.weights import load_strictly
+from ski_skeleton.zeroshot.pgfa import (
+    MatchConfig,
+    MatchSkeletons,
+    PrototypeConfig,
+    check_cosine,
+    prototypes,
+)
 
 KIND = "skeleton-clip"
 """Kind of the model folders that hold a SkeletonCLIP."""
@@ -69,6 +79,13 @@ class SkeletonRecipe:
     classify: TrainConfig | None = None
     """Pretraining of the encoder on the seen classes; None starts from random weights."""
     align: TrainConfig = field(default_factory=TrainConfig)
+    matching: MatchConfig | None = None
+    """Align by PGFA's loss within a batch, with cosine similarity; None: cross entropy over the
+    seen class names."""
+
+    def __post_init__(self) -> None:
+        if self.matching is not None:
+            check_cosine(self.model)
 
 
 def read_recipe(path: str | Path) -> SkeletonRecipe:
@@ -230,14 +247,22 @@ def align(
     train: TrainConfig,
     folder: Path,
     *,
+    matching: MatchConfig | None = None,
     report: ProgressReport | None = None,
 ) -> SkeletonClip:
-    """Align ``model`` with the class names, its encoder started from a pretrained ``body``."""
+    """Align ``model`` with the class names, its encoder started from a pretrained ``body``.
+
+    Raises:
+        ConfigError: ``matching`` with a model that does not compare by cosine.
+    """
+    task: Task = AlignSkeletons(model, names)
+    if matching is not None:
+        task = MatchSkeletons(model, names, matching)
     if body is not None:
         own_head = {k: v for k, v in model.encoder.state_dict().items() if k.startswith("head.")}
         rest = {k: v for k, v in body.items() if not k.startswith("head.")}
         load_strictly(model.encoder, {**rest, **own_head}, "pretrained encoder")
-    fit(AlignSkeletons(model, names), source, train, folder, report=report)
+    fit(task, source, train, folder, report=report)
     return model
 
 
@@ -249,6 +274,31 @@ def zero_shot_scores(
     return collect_scores(
         lambda batch: model.logits(batch["skeleton"], names), source, batch_size=batch_size
     )
+
+
+def prototype_scores(
+    model: SkeletonClip,
+    source: Source,
+    names: list[str],
+    config: PrototypeConfig,
+    *,
+    batch_size: int = 64,
+) -> Scores:
+    """Cosines of every clip with prototypes that are made of these very clips: transductive.
+
+    Raises:
+        ConfigError: a model that does not compare by cosine.
+    """
+    check_cosine(model.config)
+    model.eval()
+    found = collect_scores(
+        lambda batch: model.embed(batch["skeleton"]), source, batch_size=batch_size
+    )
+    clips = torch.from_numpy(found.logits)
+    with torch.no_grad():
+        text = model.text.unit_text(class_prompts(names, model.config.template))
+    scores = F.normalize(clips, dim=-1) @ prototypes(clips, text, config).T
+    return Scores(scores.numpy(), found.labels)
 
 
 def load_skeleton_clip(folder: str | Path) -> tuple[SkeletonClip, dict[str, Any]]:

@@ -47,6 +47,17 @@ def test_frozen_tower_computes_once_and_trains_nothing(clip):
     assert not tower.train().training
 
 
+def test_tokens_end_with_the_vector_of_the_text(clip):
+    tower, texts = ClipTextTower(clip).freeze(), ["sit", "drink from cup", "a"]
+    tokens, lengths = tower.token_text(texts)
+    assert lengths.tolist() == [3, 5, 3]  # with those that begin and end a text
+    assert tokens.shape == (3, 5, 32)
+    torch.testing.assert_close(tokens[[0, 1, 2], lengths - 1], tower.encode_text(texts))
+    alone, one = tower.token_text(texts[:1])
+    assert one.tolist() == [3]
+    torch.testing.assert_close(tokens[0, :3], alone[0], rtol=1e-5, atol=1e-6)
+
+
 def test_cache_is_dropped_when_weights_change(clip):
     tower = ClipTextTower(clip).freeze()
     before = tower.encode_text(["sit"])

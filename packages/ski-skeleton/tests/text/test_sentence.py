@@ -49,6 +49,15 @@ def test_mean_over_the_real_tokens_only(tower):
     torch.testing.assert_close(padded, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_tokens_of_a_text_have_its_vector_as_their_mean(tower):
+    tokens, lengths = tower.token_text([SHORT, LONG])
+    assert lengths.tolist() == [3, 8]
+    assert tokens.shape == (2, 8, tower.width)
+    means = torch.stack([row[:n].mean(0) for row, n in zip(tokens, lengths, strict=True)])
+    torch.testing.assert_close(means, tower.encode_text([SHORT, LONG]), rtol=1e-5, atol=1e-6)
+    assert not tokens.requires_grad
+
+
 def test_a_text_has_the_same_vector_alone_and_in_a_batch(tower):
     together = tower.encode_text([SHORT, LONG, "sit"])
     assert together.shape == (3, tower.width)

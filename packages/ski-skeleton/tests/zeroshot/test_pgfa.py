@@ -9,6 +9,7 @@ from problem import unit
 
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.zeroshot.pgfa import (
+    MatchConfig,
     Pgfa,
     PgfaConfig,
     PgfaTask,
@@ -33,7 +34,7 @@ def test_loss_is_that_of_the_formula(labels, seed):
     for c in (cosine, cosine.T):
         told = softmax(c / 0.07)
         total += (target * np.log(target / told)).mean() * n
-    found = label_matching_loss(x, t, torch.tensor(labels), temperature=0.07, sharpness=10.0)
+    found = label_matching_loss(x, t, torch.tensor(labels), MatchConfig())
     assert float(found) == pytest.approx(total / 2, rel=1e-9)
     assert float(found) > -1e-12
 
@@ -42,7 +43,7 @@ def test_gradients_by_finite_differences():
     label = torch.tensor([0, 1, 0])
 
     def loss(x, t):
-        return label_matching_loss(x, t, label, temperature=0.2, sharpness=3.0)
+        return label_matching_loss(x, t, label, MatchConfig(0.2, 3.0))
 
     assert torch.autograd.gradcheck(loss, (unit(3, 4).requires_grad_(), unit(3, 4, 5)))
 
@@ -113,10 +114,16 @@ def test_prototypes_mend_a_shift_that_all_clips_share():
     assert after > before + 0.03
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"batch_size": 1}, {"lr": -1.0}])
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 1}, {"lr": -1.0}])
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(ConfigError, match="PGFA: "):
         PgfaConfig(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"sharpness": -1.0}])
+def test_losses_that_cannot_be(wrong):
+    with pytest.raises(ConfigError, match="matching: "):
+        MatchConfig(**wrong)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1])

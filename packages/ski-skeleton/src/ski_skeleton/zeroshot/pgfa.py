@@ -1,30 +1,48 @@
 """PGFA: features drawn to class texts in one space, and prototypes of the test clips.
 
 Zhou et al., "Zero-shot skeleton-based action recognition with prototype-guided feature alignment"
-(PGFA), IEEE TIP 2025. Here the encoder stays as it is and a linear map is trained; the paper trains
-both. The prototypes look at unlabelled test clips, so their figures are transductive.
+(PGFA), IEEE TIP 2025. A linear map is trained on features of a frozen encoder, or, as in the paper,
+encoder and map together (:class:`MatchSkeletons`). The prototypes look at unlabelled test clips, so
+their figures are transductive.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ski_skeleton.errors import ConfigError
+from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
+from ski_skeleton.text.prompts import class_prompts
 from ski_skeleton.train.task import Batch, Losses, Task
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """The loss that matches clips and texts within a batch."""
+
+    temperature: float = 0.07
+    """Divides cosines."""
+    sharpness: float = 10.0
+    """Targets are the softmax of this at pairs of one class and 0 at others."""
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or self.sharpness <= 0:
+            raise ConfigError(
+                "matching: temperature and sharpness must be positive, not "
+                f"{self.temperature} and {self.sharpness}"
+            )
 
 
 @dataclass(frozen=True)
 class PgfaConfig:
     """Loss and training of the linear map."""
 
-    temperature: float = 0.07
-    """Divides cosines within a batch."""
-    sharpness: float = 10.0
-    """Targets are the softmax of this at pairs of one class and 0 at others."""
+    matching: MatchConfig = field(default_factory=MatchConfig)
     epochs: int = 50
     batch_size: int = 128
     lr: float = 0.05
@@ -35,7 +53,7 @@ class PgfaConfig:
     def __post_init__(self) -> None:
         wrong = [
             f"{name} must be positive, got {getattr(self, name)}"
-            for name in ("temperature", "sharpness", "epochs", "lr")
+            for name in ("epochs", "lr")
             if getattr(self, name) <= 0
         ]
         if self.batch_size < 2:
@@ -73,7 +91,7 @@ class Pgfa(nn.Module):
 
 
 def label_matching_loss(
-    embedding: Tensor, text: Tensor, label: Tensor, *, temperature: float, sharpness: float
+    embedding: Tensor, text: Tensor, label: Tensor, config: MatchConfig
 ) -> Tensor:
     """Mean of the losses from clips to texts and from texts to clips, a scalar.
 
@@ -84,15 +102,14 @@ def label_matching_loss(
         embedding: of clips ``(N, E)``.
         text: of their classes ``(N, E)``.
         label: classes ``(N,)``.
-        temperature: of the cosines.
-        sharpness: of the targets.
+        config: temperature and sharpness.
     """
     cosine = F.normalize(embedding, dim=-1) @ F.normalize(text, dim=-1).T
     same = (label[:, None] == label).to(cosine.dtype)
-    target = (sharpness * same).log_softmax(-1)  # for either side, `same` being symmetric
+    target = (config.sharpness * same).log_softmax(-1)  # for either side, `same` being symmetric
     terms = [
-        F.kl_div((c / temperature).log_softmax(-1), target, reduction="batchmean", log_target=True)
-        for c in (cosine, cosine.T)
+        F.kl_div(told.log_softmax(-1), target, reduction="batchmean", log_target=True)
+        for told in (cosine / config.temperature, cosine.T / config.temperature)
     ]
     return (terms[0] + terms[1]) / 2
 
@@ -108,13 +125,49 @@ class PgfaTask(Task):
         self.register_buffer("text", F.normalize(text, dim=-1), persistent=False)
 
     def losses(self, batch: Batch) -> Losses:
-        """``loss`` and the ``cosine`` of clips with their own texts."""
-        config, label = self.model.config, batch["label"]
-        embedding, text = self.model(batch["feature"]), self.text[label]
-        loss = label_matching_loss(
-            embedding, text, label, temperature=config.temperature, sharpness=config.sharpness
+        """See :func:`_matched`."""
+        label = batch["label"]
+        embedding = self.model(batch["feature"])
+        return _matched(embedding, self.text[label], label, self.model.config.matching)
+
+
+class MatchSkeletons(Task):
+    """PGFA's end-to-end training of a SkeletonCLIP, in the place of cross entropy over classes.
+
+    Raises:
+        ConfigError: a model that does not compare by cosine.
+    """
+
+    def __init__(self, model: SkeletonClip, names: Sequence[str], config: MatchConfig) -> None:
+        super().__init__()
+        check_cosine(model.config)
+        self.model, self.config = model, config
+        self.prompts = class_prompts(names, model.config.template)
+
+    def losses(self, batch: Batch) -> Losses:
+        """``skeleton`` ``(N, 3, T, V, M)``, ``label`` ``(N,)``; the others are in its process."""
+        label = batch["label"]
+        text = self.model.text.unit_text(self.prompts)[label]
+        return _matched(self.model.embed(batch["skeleton"]), text, label, self.config)
+
+
+def check_cosine(config: SkeletonClipConfig) -> None:
+    """Whether a SkeletonCLIP compares clips and texts by cosine.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if config.similarity != "cosine":
+        raise ConfigError(
+            "matching and prototypes compare by cosine; set model.similarity to cosine, or leave "
+            "them out"
         )
-        return {"loss": loss, "cosine": F.cosine_similarity(embedding, text, dim=-1).mean()}
+
+
+def _matched(embedding: Tensor, text: Tensor, label: Tensor, config: MatchConfig) -> Losses:
+    """``loss``, and the mean ``cosine`` of clips ``(N, E)`` with their own texts ``(N, E)``."""
+    cosine = F.cosine_similarity(embedding, text, dim=-1).mean()
+    return {"loss": label_matching_loss(embedding, text, label, config), "cosine": cosine}
 
 
 def prototypes(embedding: Tensor, text: Tensor, config: PrototypeConfig) -> Tensor:
