@@ -9,6 +9,7 @@ from ski_data.splits import zero_shot_split
 from ski_skeleton.convert.hyperformer import SKI_HEAD, hyperformer_table
 from ski_skeleton.pipeline import read_recipe
 from ski_skeleton.skeleton_clip import paper_preset
+from ski_skeleton.train import learning_rate
 
 FOLDER = files("ski_skeleton") / "recipes"
 NAMES = sorted(i.name for i in FOLDER.iterdir() if i.name.startswith("skeletonclip_"))
@@ -47,3 +48,25 @@ def test_header_says_how_to_launch(name):
     first = (FOLDER / name).read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ")
     assert "ski-skeleton train FILE --out RUN" in first
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schedules_are_the_published_ones(name):
+    """Hyperformer warms up once per epoch, the alignment with every step, its clock running."""
+    recipe = read_recipe(FOLDER / name)
+    assert recipe.classify is not None
+    first, last = recipe.classify.optim, recipe.align.optim
+    assert [learning_rate(first, 10 * e + 9, 10, 1400) for e in (0, 1, 4, 109, 110, 120)] == [
+        pytest.approx(rate) for rate in (0.005, 0.01, 0.025, 0.025, 0.0025, 0.00025)
+    ]
+    assert (first.name, first.momentum, first.weight_decay) == ("sgd", 0.9, 4e-4)
+    assert (last.name, last.betas, last.eps, last.weight_decay) == (
+        "adamw",
+        (0.9, 0.98),
+        1e-8,
+        1e-3,
+    )
+    assert (last.schedule, last.min_ratio, last.warmup_by) == ("cosine", 0.01, "step")
+    assert learning_rate(last, 24, 10, 1000) == pytest.approx(0.5 * 2.25e-5)
+    assert learning_rate(last, 500, 10, 1000) == pytest.approx(0.505 * 2.25e-5)
+    assert recipe.align.batch_size == 512

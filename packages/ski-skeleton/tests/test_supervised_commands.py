@@ -9,7 +9,7 @@ from test_supervised import plain_recipe
 from tiny_run import MOVEMENTS, write_store
 
 from ski_data.store import SkeletonStore
-from ski_eval import load_predictions
+from ski_eval import bootstrap_interval, load_predictions, read_cards
 from ski_skeleton import supervised_commands
 from ski_skeleton.cli import main
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
@@ -89,6 +89,20 @@ def test_evaluation_of_unseen_people(trained, place, capsys):
     assert "(4 clips, 5 classes)" in lines[-1]
     found = load_predictions("p.npz")
     assert set(found.groups) == {"3", "4"}
+    cards = {card.metric: card for _, card in read_cards(place)}
+    assert set(cards) == {"top-1", "mean class accuracy"}
+    card = cards["top-1"]
+    assert (place / "p-top-1.json").is_file()
+    assert (card.value, card.n, card.n_classes) == (found.correct.mean(), 20, 5)
+    assert card.interval.low <= card.value <= card.interval.high
+    people = bootstrap_interval(
+        found.correct.astype(float), np.array(found.groups), rng=np.random.default_rng(0)
+    )
+    assert (card.interval.low, card.interval.high) == (people.low, people.high)
+    assert (card.method, card.seeds, card.notes) == ("hyperformer, joint stream", (0,), ())
+    assert card.data_hash == SkeletonStore(trained / "store").sha256
+    assert card.split == "training subjects [1, 2]"
+    assert len(card.split_hash) == 64
     assert main([*args, "--out", "p.npz", "--json"]) == 0  # the same again
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == {"metric": "top-1", "value": found.correct.mean(), "n": 20}
@@ -102,6 +116,15 @@ def test_ensemble_of_streams(trained, place, capsys):
     np.testing.assert_allclose(found.logits, expected, rtol=1e-5, atol=1e-5)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows[0]["value"] == found.correct.mean()
+    cards = {path.name: card for path, card in read_cards(place)}
+    card = cards["both-top-1.json"]
+    assert card.method == "ensemble of hyperformer, joint stream; hyperformer, bone stream"
+    assert (card.value, card.seeds, card.config["weights"]) == (
+        found.correct.mean(),
+        (0,),
+        [0.4, 0.6],
+    )
+    assert card.split_hash == joint.meta["split_hash"]
     assert main(["ensemble", *files, "--out", "one.npz", "--weights", "[1,0]"]) == 0
     np.testing.assert_array_equal(load_predictions("one.npz").logits, joint.logits)
     args = ["ensemble", files[0], files[0], "--out", "x.npz"]
@@ -119,6 +142,9 @@ def test_converted_checkpoint_is_told_how_it_was_trained(trained, place, capsys)
     refused(capsys, args, "model: the model does not say which clips trained it")
     assert main([*map(str, args), "--subjects", "[1,2]", "--stream", "bone"]) == 0
     assert load_predictions("p.npz").meta["stream"] == "bone"
+    cards = [card for _, card in read_cards(place)]
+    assert all("LEAK NOT EXCLUDED" in card.notes[0] for card in cards)
+    assert len(cards) == 2
     args = ["evaluate-classifier", trained / "joint/model", trained / "store", "--out", "q.npz"]
     refused(capsys, [*args, "--stream", "bone"], "was trained on the joint stream")
     refused(capsys, [*args, "--subjects", "[1]"], "could test training clips")

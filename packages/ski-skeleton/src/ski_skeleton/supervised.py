@@ -381,7 +381,11 @@ def predict(
         classes=clips.classes,
         groups=source.people,
         meta={
+            "encoder": config.kind,
+            "encoder_config": to_plain(config),
             "stream": classifier.feeder.stream,
+            "feeder": to_plain(classifier.feeder),
+            "store": clips.store.folder.name or str(clips.store.folder),
             "split": str(known),
             "split_hash": content_hash([str(known), list(source.names), list(clips.classes)]),
             "data_hash": clips.store.sha256,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ski_eval import (
     per_class_accuracy,
     save_predictions,
     score,
+    write_card,
 )
 from ski_skeleton import pipeline, supervised
 from ski_skeleton.c2vl.commands import check_device
@@ -24,6 +26,7 @@ from ski_skeleton.ensemble import Scale, combine, stream_weights
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.store_clips import TrainRule
 from ski_skeleton.supervised import SplitRule
+from ski_skeleton.supervised_cards import classifier_cards
 from ski_skeleton.train import write_model
 from ski_skeleton.train.processes import is_main_process, stage
 
@@ -81,7 +84,7 @@ def evaluate_classifier(
     Args:
         model: model folder of train-classifier, or a converted checkpoint with a head to classes.
         store: skeleton store with the same classes.
-        out: .npz file of the predictions.
+        out: .npz file of the predictions; result cards, named after it, come beside it.
         protocol: ntu60/xsub, ntu60/xview, ntu120/xsub or ntu120/xset; a model of
             train-classifier knows its own.
         subjects: or the people that trained it.
@@ -100,12 +103,13 @@ def evaluate_classifier(
         if subjects or cameras or setups:
             rule = TrainRule(tuple(subjects), tuple(cameras), tuple(setups))
         split = SplitRule(protocol, rule)
+    started = time.monotonic()
     classifier = supervised.load_classifier(model, stream=stream)
     try:
         found = supervised.predict(classifier, store, split, device=device)
     except InputError as error:
         raise InputError(f"{model}: {error}") from error
-    save_predictions(found, target)
+    _write(found, target, time.monotonic() - started)
     _print(found, per_class=per_class, json=json)
 
 
@@ -122,18 +126,25 @@ def ensemble(
 
     Args:
         predictions: files of evaluate-classifier for the same clips, one per stream.
-        out: .npz file of the sum.
+        out: .npz file of the sum; result cards, named after it, come beside it.
         weights: one per file, e.g. "[0.4,0.6]"; by default the published ones of their streams.
         scale: add logits, as published, or probabilities.
         per_class: print the accuracy of each class, too.
         json: print one JSON object per number instead of a table.
     """
-    target = _target(out)
+    target, started = _target(out), time.monotonic()
     parts = [load_predictions(path) for path in predictions]
     chosen = tuple(weights) or stream_weights(parts, predictions)
     found = combine(parts, chosen, predictions, scale=scale)
-    save_predictions(found, target)
+    _write(found, target, time.monotonic() - started)
     _print(found, per_class=per_class, json=json)
+
+
+def _write(found: Predictions, target: Path, seconds: float) -> None:
+    """Predictions, and their cards beside them."""
+    save_predictions(found, target)
+    for card in classifier_cards(found, target.stem, seconds=seconds):
+        write_card(card, target.parent, overwrite=True)  # of the same predictions, or refused
 
 
 def _target(out: str) -> Path:

@@ -28,9 +28,10 @@ def test_tensorboard_has_the_lines_once(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = replace(build("plain")[1], trackers=("tensorboard",))
+    task = Stopped()
     with pytest.raises(KeyboardInterrupt):
-        fit(Stopped(), Clips(), config, tmp_path / "run")
-    fit(Plain(), Clips(), config, tmp_path / "run")
+        fit(task, Clips(), config, tmp_path / "run")
+    fit(task, Clips(), config, tmp_path / "run")  # stops no more
     found = EventAccumulator(str(tmp_path / "run/tensorboard"))
     found.Reload()
     assert {"loss", "lr", "epoch"} <= set(found.Tags()["scalars"])
@@ -41,9 +42,10 @@ def test_tensorboard_has_the_lines_once(tmp_path):
 def test_wandb_keeps_its_identity(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     config = replace(build("plain")[1], trackers=("wandb",))
+    task = Stopped()
     with pytest.raises(KeyboardInterrupt):
-        fit(Stopped(), Clips(), config, tmp_path / "run")
+        fit(task, Clips(), config, tmp_path / "run")
     identity = (tmp_path / "run/wandb.txt").read_text()
-    fit(Plain(), Clips(), config, tmp_path / "run")
+    fit(task, Clips(), config, tmp_path / "run")
     assert (tmp_path / "run/wandb.txt").read_text() == identity
     assert list((tmp_path / "run/wandb").glob(f"offline-run-*{identity.strip()}*"))

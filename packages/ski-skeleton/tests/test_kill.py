@@ -1,0 +1,74 @@
+"""The program itself, killed at chance moments, as often as it takes, and given again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from test_supervised import plain_recipe
+from tiny_run import write_store
+
+CODE = "import sys; from ski_skeleton.cli import main; sys.exit(main())"
+
+
+def start(folder, out):
+    command = [sys.executable, "-c", CODE, "train-classifier", "recipe.yaml", "--out", out]
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **hidden},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def kept(folder):
+    """Newest step of a checkpoint; 0 without one."""
+    found = (folder / "killed/train/checkpoints").glob("[0-9]*")
+    return max((int(path.name) for path in found), default=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_killed_in_an_epoch_it_ends_with_the_same_bytes(tmp_path, workers):
+    plain = plain_recipe(write_store(tmp_path / "store"))
+    plain["train"] |= {
+        "epochs": 60,
+        "accumulation": 2,
+        "batch_size": 8,
+        "log_every": 1,
+        "checkpoint_seconds": 0,
+        "workers": workers,
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
+    whole = start(tmp_path, "whole")
+    assert whole.wait(timeout=200) == 0, whole.stderr.read()
+    lines = (tmp_path / "whole/train/log.jsonl").read_text().splitlines()
+    seconds = yaml.safe_load(lines[-1])["seconds"]
+    rng, before = np.random.default_rng(), 0
+    for _ in range(2):
+        running = start(tmp_path, "killed")
+        while running.poll() is None and kept(tmp_path) <= before:
+            time.sleep(0.01)
+        assert running.poll() is None, running.stderr.read()
+        delay = rng.uniform(0, seconds / 4)
+        time.sleep(delay)
+        running.send_signal(signal.SIGKILL)
+        assert running.wait() == -signal.SIGKILL, f"ended before {delay} s of {seconds} s"
+        before = kept(tmp_path)
+    assert 0 < before < len(lines)
+    last = start(tmp_path, "killed")
+    assert last.wait(timeout=200) == 0
+    assert f"going on from step {before} of {len(lines)}" in last.stderr.read()
+    found = [
+        (tmp_path / out / "model/weights.safetensors").read_bytes() for out in ("whole", "killed")
+    ]
+    assert found[0] == found[1]
