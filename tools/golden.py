@@ -25,9 +25,10 @@ import numpy as np
 from golden_kinds import KINDS as ENCODER_KINDS
 from golden_kinds import Answer, Case
 from golden_kinds_lvlm import LVLM_KINDS
+from golden_kinds_vlm import VLM_KINDS
 from golden_kinds_zeroshot import ZEROSHOT_KINDS
 
-KINDS = ENCODER_KINDS | LVLM_KINDS | ZEROSHOT_KINDS
+KINDS = ENCODER_KINDS | LVLM_KINDS | VLM_KINDS | ZEROSHOT_KINDS
 RTOL, ATOL = 1e-4, 2e-5
 
 

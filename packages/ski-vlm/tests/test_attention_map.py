@@ -6,16 +6,17 @@ import torch
 from open_clip.model import CLIP
 
 from ski_skeleton.text import ClipConfig
-from ski_vlm.attention_map import _block_with_attention, attention_maps
+from ski_vlm.attention_map import attention_maps
 from ski_vlm.errors import ConfigError
-from ski_vlm.students import ViFiClip, ViFiClipConfig
-
-
-def test_open_block_equals_the_fused_one(student):
-    block, x = student.image.transformer.resblocks[0], torch.randn(2, 5, 32)
-    ours, attention = _block_with_attention(block, x)
-    torch.testing.assert_close(ours, block(x), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(attention.sum(-1), torch.ones(2, 2, 5))
+from ski_vlm.students import (
+    FrosterConfig,
+    PromptedConfig,
+    ViFiClip,
+    ViFiClipConfig,
+    XClipConfig,
+    build_student,
+)
+from ski_vlm.students.transformer import Watch
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
@@ -72,3 +73,82 @@ def test_target_matters(student, batch, names):
 def test_out_of_range(student, batch, names, target, blocks):
     with pytest.raises(ConfigError):
         attention_maps(student, batch["video"][0], names, target, blocks=blocks)
+
+
+KINDS = {
+    "vifi-clip": (ViFiClipConfig, {}),
+    "vifi-clip-prompted": (PromptedConfig, {"image_depth": 2, "text_depth": 1}),
+    "x-clip": (XClipConfig, {}),
+    "froster": (FrosterConfig, {}),
+}
+
+
+def of_kind(kind, sizes, **more):
+    settings, extra = KINDS[kind]
+    clip = ClipConfig(architecture=None, sizes=sizes)
+    return build_student(settings(clip=clip, frames=4, **extra, **more)).eval()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_every_student_has_maps(kind, sizes, batch, names, blocks):
+    maps = attention_maps(of_kind(kind, sizes), batch["video"][0], names, 1, blocks=blocks)
+    assert maps.shape == (4, 2, 2)
+    assert maps.min() == 0
+    assert maps.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frozen_student_has_the_same_maps(kind, sizes, batch, names):
+    model = of_kind(kind, sizes)
+    before = attention_maps(model, batch["video"][0], names, 1)
+    model.requires_grad_(False)
+    after = attention_maps(model, batch["video"][0], names, 1)
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-6)
+
+
+class Nudge(Watch):
+    """Adds a step to one entry of the attention it would keep."""
+
+    def __init__(self, at, step):
+        super().__init__(1)
+        self.at, self.step = at, step
+
+    def keep(self, attention):
+        nudged = attention.detach().clone()
+        nudged[self.at] += self.step
+        self.kept.append(nudged)
+        return nudged
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("frame", [0, 2])
+def test_gradient_of_the_attention_equals_finite_differences(kind, sizes, batch, names, frame):
+    model = of_kind(kind, sizes).double()
+    video, text = model.normalise(batch["video"][:1]), model.encode_classes(names)[1:2]
+    watch = Watch(1)
+    score = model.score_tokens(model.tokens(video, watch), text).cosines[0, 0]
+    (gradient,) = torch.autograd.grad(score, watch.kept)
+    for at in ((frame, 1, 0, 3), (frame, 0, 0, -1), (frame, 1, 0, 0)):
+        moved = [
+            model.score_tokens(model.tokens(video, Nudge(at, step)), text).cosines[0, 0].item()
+            for step in (1e-5, -1e-5)
+        ]
+        assert gradient[at].item() == pytest.approx(
+            (moved[0] - moved[1]) / 2e-5, rel=1e-5, abs=1e-9
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_map_of_the_last_block_is_its_formula(kind, sizes, batch, names):
+    model = of_kind(kind, sizes)
+    video, text = model.normalise(batch["video"][:1]), model.encode_classes(names)[1:2]
+    watch = Watch(1)
+    score = model.score_tokens(model.tokens(video, watch), text).cosines[0, 0]
+    (gradient,) = torch.autograd.grad(score, watch.kept)
+    cam = (gradient * watch.kept[0]).clamp(min=0).mean(1)[:, 0]
+    keys = {"froster": slice(11, 15)}.get(kind, slice(1, 5))  # 2 x 5 neighbours stand before
+    wanted = cam[:, keys].reshape(4, 2, 2).detach()
+    wanted = (wanted - wanted.min()) / (wanted.max() - wanted.min())
+    found = attention_maps(model, batch["video"][0], names, 1)
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-6)

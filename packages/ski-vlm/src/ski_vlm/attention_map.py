@@ -2,9 +2,10 @@
 
 Vision Transformers: ``cam = mean over heads of max(dy/dA * A, 0)``; relevance starts as the
 identity and grows by ``R = R + cam R`` over the chosen blocks; the class token's row over the
-patches is the map. Convolutional towers (CLIP's ResNets, timm's) have no patches: there the map is
-``max(sum over channels of dy/dF * F, 0)`` of the last activations F with one value per 16 x 16
-pixels.
+patches is the map. What a frame sees beside its own class token and patches is left out: X-CLIP's
+message, FROSTER's neighbours, learned vectors. Convolutional towers (CLIP's ResNets, timm's) have
+no patches: there the map is ``max(sum over channels of dy/dF * F, 0)`` of the last activations F
+with one value per 16 x 16 pixels.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from ski_vlm.errors import ConfigError
-from ski_vlm.students import Student
+from ski_vlm.students.transformer import FrameTransformer, Watch, check_plain
 
 CELL = 16
 """Pixels between neighbours of a convolutional tower's map."""
 
 
 def attention_maps(
-    model: Student, frames: Tensor, names: list[str], target: int, *, blocks: int = 1
+    model: FrameTransformer, frames: Tensor, names: list[str], target: int, *, blocks: int = 1
 ) -> np.ndarray:
     """Relevance of every patch of every frame for one class.
 
@@ -51,7 +52,8 @@ def attention_maps(
     else:
         maps = _transformer_maps(model, pixels, text, blocks)
     low, high = maps.min(), maps.max()
-    return ((maps - low) / (high - low).clamp(min=1e-12)).numpy().astype(np.float32)
+    scaled = (maps - low) / (high - low).clamp(min=1e-12)
+    return scaled.cpu().numpy().astype(np.float32)
 
 
 def _convolutional_maps(tower: ModifiedResNet | TimmModel, pixels: Tensor, text: Tensor) -> Tensor:
@@ -83,41 +85,19 @@ def _last_fine_layer(tower: ModifiedResNet | TimmModel) -> nn.Module:
     return tower.trunk.get_submodule(fine[-1])
 
 
-def _transformer_maps(model: Student, pixels: Tensor, text: Tensor, blocks: int) -> Tensor:
-    layers = list(model.image.transformer.resblocks)
-    if not 1 <= blocks <= len(layers):
-        raise ConfigError(f"blocks must be in 1..{len(layers)}, got {blocks}")
+def _transformer_maps(model: FrameTransformer, pixels: Tensor, text: Tensor, blocks: int) -> Tensor:
+    tower = check_plain(model.image)
+    layers = len(tower.transformer.resblocks)
+    if not 1 <= blocks <= layers:
+        raise ConfigError(f"blocks must be in 1..{layers}, got {blocks}")
+    watch = Watch(blocks)
     with torch.enable_grad():
-        x = model.image._embeds(pixels)
-        kept: list[Tensor] = []
-        for number, layer in enumerate(layers):
-            if number < len(layers) - blocks:
-                x = layer(x)
-            else:
-                x, attention = _block_with_attention(layer, x)
-                kept.append(attention)
-        pooled = model.image._pool(x)[0] @ model.image.proj
-        score = F.normalize(pooled.mean(0), dim=-1) @ text
-        gradients = torch.autograd.grad(score, kept)
-    tokens = kept[0].shape[-1]
-    relevance = torch.eye(tokens).expand(len(pixels), tokens, tokens)
-    for attention, gradient in zip(kept, gradients, strict=True):
-        cam = (gradient * attention).detach().clamp(min=0).mean(1)
+        tokens = model.tokens(pixels[None], watch)
+        score = model.score_tokens(tokens, text[None]).cosines
+        gradients = torch.autograd.grad(score.sum(), watch.kept)
+    own = len(tower.positional_embedding)
+    relevance = torch.eye(own, device=pixels.device).expand(len(pixels), own, own)
+    for attention, gradient in zip(watch.kept, gradients, strict=True):
+        cam = model.own_attention((gradient * attention).detach()).clamp(min=0).mean(1)
         relevance = relevance + cam @ relevance
-    side = model.image_size // model.image.patch_size[0]
-    return relevance[:, 0, 1:].reshape(len(pixels), side, side)
-
-
-def _block_with_attention(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """A residual block computed with its attention ``(B, H, L, L)`` in the open."""
-    attn: nn.MultiheadAttention = block.attn
-    B, L, D = x.shape
-    heads = attn.num_heads
-    normed = block.ln_1(x)
-    packed = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)
-    q, k, v = packed.view(B, L, 3, heads, D // heads).permute(2, 0, 3, 1, 4)
-    attention = torch.softmax(q @ k.transpose(-1, -2) * (D // heads) ** -0.5, -1)
-    attention.requires_grad_()
-    out = attn.out_proj((attention @ v).transpose(1, 2).reshape(B, L, D))
-    x = x + block.ls_1(out)
-    return x + block.ls_2(block.mlp(block.ln_2(x))), attention
+    return relevance[:, 0, 1:].reshape(len(pixels), *tower.grid_size)

@@ -1,4 +1,4 @@
-"""SkeletonCLIP distillation: losses and the tasks that train with them."""
+"""Distillation: from SkeletonCLIP, and from the frozen CLIP of FROSTER."""
 
 from ski_vlm.distill.losses import (
     feature_distance,
@@ -6,9 +6,13 @@ from ski_vlm.distill.losses import (
     logit_distance,
     soft_cross_entropy,
 )
+from ski_vlm.distill.residual import ResidualConfig, ResidualDistillation, ResidualTerms
 from ski_vlm.distill.scd import ScdConfig, ScdLosses, SkeletonDistillation
 
 __all__ = [
+    "ResidualConfig",
+    "ResidualDistillation",
+    "ResidualTerms",
     "ScdConfig",
     "ScdLosses",
     "SkeletonDistillation",

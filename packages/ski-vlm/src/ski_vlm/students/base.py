@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from open_clip.model import CLIP
 from torch import Tensor, nn
@@ -104,6 +105,14 @@ class Student(nn.Module):
     def encode_classes(self, names: Sequence[str]) -> Tensor:
         """Unit text features ``(K, D)`` of class names under this model's prompt template."""
         return self.text.unit_text(class_prompts(names, self.config.template))
+
+    def encode_training_classes(
+        self,
+        names: Sequence[str],
+        generator: np.random.Generator,  # noqa: ARG002
+    ) -> Tensor:
+        """Class texts of one training step, where a student draws its prompts anew each time."""
+        return self.encode_classes(names)
 
     def score(self, video: Tensor, text: Tensor) -> StudentOutput:
         """Normalised ``(N, T, 3, H, W)`` and unit class texts ``(K, D)`` to the output.

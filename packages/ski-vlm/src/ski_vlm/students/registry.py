@@ -14,7 +14,10 @@ from ski_skeleton.train.model_folder import read_model
 from ski_skeleton.weights import load_strictly
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.base import Student, StudentConfig
+from ski_vlm.students.froster import Froster, FrosterConfig
+from ski_vlm.students.prompting import PromptedConfig, PromptedViFiClip
 from ski_vlm.students.vificlip import ViFiClip, ViFiClipConfig
+from ski_vlm.students.xclip import XClip, XClipConfig
 
 
 class Kind(NamedTuple):
@@ -25,7 +28,10 @@ class Kind(NamedTuple):
 
 
 STUDENTS: Mapping[str, Kind] = {
+    "froster": Kind(FrosterConfig, Froster),
     "vifi-clip": Kind(ViFiClipConfig, ViFiClip),
+    "vifi-clip-prompted": Kind(PromptedConfig, PromptedViFiClip),
+    "x-clip": Kind(XClipConfig, XClip),
 }
 """Settings and model by kind; also the kinds of model folders that hold a student."""
 

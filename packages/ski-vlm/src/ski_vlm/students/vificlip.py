@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ski_vlm.students.base import Student, StudentConfig
+from ski_vlm.students.transformer import FrameTransformer
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,16 @@ class ViFiClipConfig(StudentConfig):
     kind: Literal["vifi-clip"] = "vifi-clip"
 
 
-class ViFiClip(Student):
-    """The mean of raw frame features, normalised, against the class texts."""
+class ViFiClip(FrameTransformer):
+    """The mean of raw frame features, normalised, against the class texts.
 
-    def encode_video(self, video: Tensor) -> Tensor:
-        """Unit video features ``(N, D)``: raw frame features are averaged, then normalised."""
-        return F.normalize(self.frame_features(video).mean(1), dim=-1)
+    Any image tower of open_clip or timm serves; relevance maps tell transformers from others.
+    """
+
+    def pool_frames(self, features: Tensor) -> Tensor:
+        """Raw frame features ``(N, T, D)`` are averaged, then normalised: ``(N, D)``."""
+        return F.normalize(features.mean(1), dim=-1)
+
+    def frame_features(self, video: Tensor) -> Tensor:
+        """Normalised ``(N, T, 3, H, W)`` to frame features ``(N, T, D)``, not unit length."""
+        return Student.frame_features(self, video)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from open_clip.model import CLIP
+
+from ski_skeleton.text import ClipConfig
+from ski_vlm.errors import ConfigError
+from ski_vlm.students import Froster, FrosterConfig, PromptedConfig, XClip, XClipConfig
+from ski_vlm.students.base import Student
+from ski_vlm.students.transformer import Watch, check_plain, plain_block
+
+
+def test_a_watched_block_equals_the_fused_one(student):
+    block, x, watch = student.image.transformer.resblocks[0], torch.randn(2, 5, 32), Watch(1)
+    ours = plain_block(block, x, watch)
+    torch.testing.assert_close(ours, block(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours, plain_block(block, x), rtol=1e-5, atol=1e-5)
+    (attention,) = watch.kept
+    torch.testing.assert_close(attention.sum(-1), torch.ones(2, 2, 5))
+
+
+def test_block_by_block_equals_the_tower(student, batch):
+    video = student.normalise(batch["video"])
+    with torch.no_grad():
+        blocks = student.class_features(student.tokens(video))
+        torch.testing.assert_close(blocks, student.frame_features(video), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [XClipConfig, FrosterConfig, PromptedConfig])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_watching_changes_nothing(sizes, batch, names, config, blocks, build):
+    clip = ClipConfig(architecture=None, sizes=sizes)
+    depth = {"image_depth": 2, "text_depth": 1} if config is PromptedConfig else {}
+    model = build(config(clip=clip, frames=4, **depth))
+    video, text = model.normalise(batch["video"]), model.encode_classes(names)
+    watch = Watch(blocks)
+    watched = model.score_tokens(model.tokens(video, watch), text)
+    assert len(watch.kept) == blocks
+    torch.testing.assert_close(watched.cosines, model.score(video, text).cosines)
+    assert model.own_attention(watch.kept[0]).shape == (12, 2, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("vision", "told"),
+    [
+        ({"timm_model_name": "mobilenetv3_small_050", "timm_proj": ""}, "MobileNetV3"),
+        ({"width": 32, "head_width": 16, "pool_type": "avg", "layers": 1}, "another pooling"),
+        (
+            {"width": 32, "head_width": 16, "layers": 1, "block_type": "custom"},
+            "CustomResidualAttentionBlock",
+        ),
+    ],
+)
+@pytest.mark.parametrize(("model", "config"), [(XClip, XClipConfig), (Froster, FrosterConfig)])
+def test_other_towers_are_told(sizes, model, config, vision, told):
+    text = {"width": 16, "heads": 1, "layers": 1}
+    clip = CLIP(sizes.embed, {"image_size": 32, "patch_size": 16, **vision}, text)
+    with pytest.raises(ConfigError, match=told):
+        model(config(clip=ClipConfig(architecture=None, sizes=sizes)), clip)
+
+
+def test_a_plain_tower_passes(student):
+    assert check_plain(student.image) is student.image
+
+
+def test_every_kind_of_student_is_its_own_model(sizes, batch, names, build):
+    clip = ClipConfig(architecture=None, sizes=replace(sizes, embed=24))
+    for config in (XClipConfig(clip=clip, frames=4), FrosterConfig(clip=clip, frames=4)):
+        model: Student = build(config)
+        output = model(model.normalise(batch["video"]), names)
+        assert output.cosines.shape == (3, 3)
+        assert output.cosines.abs().max() <= 1 + 1e-5
+        output.logits.sum().backward()
+        silent = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert silent == []
