@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,8 @@ from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text import ClipConfig, ClipSizes
 from ski_skeleton.train import write_model
 from ski_vlm.students import ViFiClip, ViFiClipConfig
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 NAMES = ("sit down", "stand up", "clap")
 

@@ -48,7 +48,13 @@ def predict(
                 print(f"  {100 * p.probability:5.1f} %  {p.label}")
 
 
-COMMANDS = {"predict": predict}
+COMMANDS = {
+    "predict": predict,
+    "train": "ski_vlm.commands:train",
+    "evaluate": "ski_vlm.commands:evaluate",
+    "recipes": "ski_vlm.commands:recipes",
+}
+"""Those of text are imported when they are asked for."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,13 @@ from ski_vlm.align.cross_projection import (
     CrossProjection,
     CrossProjectionConfig,
 )
-from ski_vlm.align.late_fusion import LateFusion, LateFusionConfig, TrainLateFusion, fused_scores
+from ski_vlm.align.late_fusion import (
+    LateFusion,
+    LateFusionConfig,
+    TrainLateFusion,
+    fused_logits,
+    fused_scores,
+)
 from ski_vlm.align.trimodal import AlignThreeModalities, TrimodalConfig
 
 __all__ = [
@@ -19,5 +25,6 @@ __all__ = [
     "LateFusionConfig",
     "TrainLateFusion",
     "TrimodalConfig",
+    "fused_logits",
     "fused_scores",
 ]

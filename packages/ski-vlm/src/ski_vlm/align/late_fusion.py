@@ -48,6 +48,30 @@ def _softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return shifted / shifted.sum(-1, keepdims=True)
 
 
+def fused_logits(
+    student: Student,
+    teacher: SkeletonClip,
+    fusion: LateFusion,
+    batch: Batch,
+    names: Sequence[str],
+) -> Tensor:
+    """Scaled cosines ``(N, K)`` of the fused features with the student's class texts.
+
+    Args:
+        student: gives the video's feature, the texts and the scale.
+        teacher: gives the skeleton's feature.
+        fusion: the trained layer; gradients reach it alone.
+        batch: ``video`` uint8 ``(N, T, H, W, 3)`` and ``skeleton``.
+        names: K class names.
+    """
+    with torch.no_grad():
+        output = student(student.normalise(batch["video"]), names)
+        skeleton = F.normalize(teacher.embed(batch["skeleton"]), dim=-1)
+    fused = fusion(F.normalize(output.video, dim=-1), skeleton)
+    text = output.text if output.text.ndim == 3 else output.text.expand(len(fused), -1, -1)
+    return output.scale * torch.einsum("nd,nkd->nk", fused, text)
+
+
 @dataclass(frozen=True)
 class LateFusionConfig:
     """Trained fusion as a method of a recipe."""
@@ -101,12 +125,7 @@ class TrainLateFusion(Task):
 
     def logits(self, batch: Batch, names: Sequence[str]) -> Tensor:
         """``video`` uint8 and ``skeleton`` to scaled cosines ``(N, K)``."""
-        with torch.no_grad():
-            output = self.student(self.student.normalise(batch["video"]), names)
-            skeleton = F.normalize(self.teacher.embed(batch["skeleton"]), dim=-1)
-        fused = self.fusion(F.normalize(output.video, dim=-1), skeleton)
-        text = output.text if output.text.ndim == 3 else output.text.expand(len(fused), -1, -1)
-        return output.scale * torch.einsum("nd,nkd->nk", fused, text)
+        return fused_logits(self.student, self.teacher, self.fusion, batch, names)
 
     def losses(self, batch: Batch) -> Losses:
         """``video``, ``skeleton`` and ``label`` ``(N,)`` to ``loss`` and ``accuracy``."""

@@ -1,0 +1,195 @@
+"""Commands that train and test what a recipe says."""
+
+from __future__ import annotations
+
+import json as json_module
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from ski_data.config import from_plain
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_eval import Predictions, format_interval, save_predictions, write_card
+from ski_eval.results import ResultCard
+from ski_skeleton.errors import ConfigError
+from ski_skeleton.pipeline import claim_run
+from ski_skeleton.train.processes import is_main_process, need_one_process, stage
+from ski_vlm.data import Clips, open_clips
+from ski_vlm.evaluation import PROTOCOLS, answerers, make_cards, predict_clips
+from ski_vlm.predict import check_device
+from ski_vlm.recipe import VideoRecipe, read_recipe
+from ski_vlm.students import load_student
+from ski_vlm.training import MODEL, check_sources, train_seed
+
+log = logging.getLogger(__name__)
+
+RESULTS = "results"
+
+
+def recipes(copy: str | None = None) -> None:
+    """List the recipes that come with the package, or copy one to start from.
+
+    Args:
+        copy: name of a recipe to write into the current folder.
+    """
+    folder = files("ski_vlm") / "recipes"
+    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".yaml"))
+    if copy is None:
+        print("\n".join(names))
+        return
+    name = copy if copy.endswith(".yaml") else f"{copy}.yaml"
+    if name not in names:
+        raise InputError(f"no recipe {copy!r}; there are {names}")
+    if Path(name).exists():
+        raise ExistingOutputError(f"{name}: already there; rename or remove it first")
+    Path(name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
+    print(name)
+
+
+def train(recipe: str, *, out: str, seeds: int | None = None) -> None:
+    """Train the video student of a recipe; the same command goes on after a kill.
+
+    Args:
+        recipe: YAML file of a recipe; see the command recipes.
+        out: run folder; gets a folder per seed with logs, checkpoints while training, and models.
+        seeds: train the seeds 0 to SEEDS-1 in the place of the recipe's.
+    """
+    settings = read_recipe(recipe)
+    if seeds is not None:
+        if seeds < 1:
+            raise InputError(f"--seeds must be at least 1, got {seeds}")
+        settings = replace(settings, seeds=tuple(range(seeds)))
+    run = Path(out)
+    clips = open_clips(settings.data)
+    for note in check_sources(settings, clips)[1]:
+        log.warning(note)
+    if is_main_process():
+        claim_run(run, settings)
+    for seed in settings.seeds:
+        try:
+            with stage(f"{settings.method.kind}, seed {seed}") as report:
+                train_seed(settings, clips, seed_folder(run, seed), seed, report=report)
+        except ConfigError as error:
+            raise ConfigError(f"{recipe}: {error}") from error
+        if is_main_process():
+            print(seed_folder(run, seed) / MODEL)
+
+
+def evaluate(run: str, *, device: str = "cpu", batch_size: int = 16, json: bool = False) -> None:
+    """Test a trained run: unseen classes, unseen people, and both among all classes.
+
+    Writes predictions beside the models and one result card per figure into RUN/results.
+
+    Args:
+        run: folder of the command train.
+        device: cpu, cuda or cuda:N.
+        batch_size: clips at once.
+        json: print one JSON object per figure instead of a table.
+    """
+    need_one_process("evaluate")
+    where = check_device(device)
+    if batch_size < 1:
+        raise InputError(f"--batch_size must be at least 1, got {batch_size}")
+    folder, started = Path(run), time.monotonic()
+    settings = read_run(folder)
+    target = folder / RESULTS
+    if target.exists():
+        raise ExistingOutputError(f"{target}: already there; remove it to test again")
+    clips = open_clips(settings.data)
+    found: dict[tuple[str, str], list[Predictions]] = {}
+    notes = check_sources(settings, clips)[1]
+    for seed in settings.seeds:
+        with stage(f"evaluate, seed {seed}") as report:
+            _evaluate_seed(settings, clips, folder, seed, where, batch_size, found, report)
+    cards = make_cards(settings, clips, found, seconds=time.monotonic() - started, notes=notes)
+    part = folder / f".{RESULTS}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    for card in cards:
+        write_card(card, part)
+    os.replace(part, target)
+    show_cards(cards, json=json)
+
+
+def _evaluate_seed(
+    settings: VideoRecipe,
+    clips: Clips,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    batch_size: int,
+    found: dict[tuple[str, str], list[Predictions]],
+    report: Callable[[int, int, str], None] | None,
+) -> None:
+    """Predictions of one seed, added to ``found`` and written beside its models."""
+    place = seed_folder(folder, seed)
+    size = load_student(place / MODEL)[0].image_size
+    ways = list(answerers(settings, place, device))
+    work = [(way, protocol) for way in ways for protocol in PROTOCOLS]
+    for done, (way, protocol) in enumerate(work):
+        if report is not None:
+            report(done, len(work), f"{way.title}, {PROTOCOLS[protocol]}")
+        predictions = predict_clips(
+            settings,
+            clips,
+            way,
+            protocol,
+            size=size,
+            device=device,
+            batch_size=batch_size,
+            meta={"seed": seed},
+        )
+        if predictions is not None:
+            found.setdefault((way.title, protocol), []).append(predictions)
+            name = f"{way.title.replace(', ', '-').replace(' ', '-')}-{protocol}.npz"
+            save_predictions(predictions, place / name, overwrite=True)
+
+
+def seed_folder(run: Path, seed: int) -> Path:
+    """Where one seed of a run has its models."""
+    return run / f"seed-{seed}"
+
+
+def read_run(folder: Path) -> VideoRecipe:
+    """The recipe that a run was trained by.
+
+    Raises:
+        MissingFileError: no run there, or not all of its seeds are trained.
+        InputError: a damaged recipe.
+    """
+    path = folder / "recipe.json"
+    if not path.is_file():
+        raise MissingFileError(f"{folder}: no run of the command train (no recipe.json in it)")
+    try:
+        plain = json_module.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); copy it again") from error
+    settings = from_plain(VideoRecipe, plain, str(path))
+    missing = [s for s in settings.seeds if not (seed_folder(folder, s) / MODEL).is_dir()]
+    if missing:
+        raise MissingFileError(
+            f"{folder}: seeds {missing} are not trained yet; finish the command train first"
+        )
+    return settings
+
+
+def show_cards(cards: list[ResultCard], *, json: bool) -> None:
+    """Print figures, one a line."""
+    for card in cards:
+        if json:
+            interval = None if card.interval is None else [card.interval.low, card.interval.high]
+            row = {"method": card.method, "protocol": card.protocol, "metric": card.metric}
+            row |= {"value": card.value, "interval": interval, "n": card.n}
+            print(json_module.dumps(row | {"classes": card.n_classes, "notes": list(card.notes)}))
+        else:
+            text = format_interval(card.value, card.interval)
+            print(f"{card.method}; {card.protocol}; {card.metric}: {text} ({card.n} clips)")
+    for note in dict.fromkeys(note for card in cards for note in card.notes):
+        if not json:
+            print(f"note: {note}")
