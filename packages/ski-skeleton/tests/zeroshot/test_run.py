@@ -171,11 +171,15 @@ def test_neighbours_come_from_the_classes_that_are_known(files, tmp_path, monkey
     settings = recipe(files, "pgfa")
     attuned = replace(settings, text=replace(settings.text, neighbours=NeighbourConfig()))
     cards = run(attuned, tmp_path / "run")
-    assert asked == [30, 25]
+    assert asked == [25, 30, 25]
     assert values(cards)[ZERO_SHOT, "top-1"] > 0.6
     assert all("unseen ones included" in " ".join(card.notes) for card in cards)
     assert values(run(settings, tmp_path / "plain")) != values(cards)
-    assert asked == [30, 25]
+    assert asked == [25, 30, 25]
+    many = replace(settings, text=replace(settings.text, neighbours=NeighbourConfig(k=26)))
+    with pytest.raises(InputError, match="25 classes have no 26 neighbours"):
+        run(many, tmp_path / "many")
+    assert not (tmp_path / "many").exists()
 
 
 def test_texts_without_tokens_are_told(files, tmp_path):

@@ -209,8 +209,10 @@ def prototype_scores(
 def _on_device(
     model: nn.Module, texts: ClassTexts, answer: Callable[[ClassTexts], Tensor]
 ) -> NDArray[np.float64]:
-    """What ``answer`` gives with model and texts on the device that training takes."""
+    """What ``answer`` gives with model and texts on the GPU, if training takes one."""
     device = PartialState().device
+    if device.type != "cuda":
+        device = torch.device("cpu")
     model.to(device)
     try:
         return answer(texts.to(device)).double().cpu().numpy()

@@ -70,5 +70,9 @@ def prepare(recipe: ZeroShotRecipe, *, report: ProgressReport | None = None) -> 
         notes.append("the file of text vectors has no tokens: each text is its own single token")
     if recipe.text.neighbours is not None:
         notes.append(NEIGHBOURS)
+        if (
+            protocol.generalised
+        ):  # tuning knows seen classes alone: too few are told before training
+            raw.subset(split.seen).attuned(recipe.text.neighbours)
     texts = raw.attuned(recipe.text.neighbours)
     return Prepared(recipe, features, split, rows, texts, raw, tuple(notes))
