@@ -8,9 +8,25 @@ from open_clip.model import CLIP
 
 from ski_skeleton.text import ClipConfig
 from ski_vlm.errors import ConfigError
-from ski_vlm.students import Froster, FrosterConfig, PromptedConfig, XClip, XClipConfig
+from ski_vlm.students import (
+    Froster,
+    FrosterConfig,
+    PromptedConfig,
+    ViFiClipConfig,
+    XClip,
+    XClipConfig,
+    build_student,
+)
 from ski_vlm.students.base import Student
 from ski_vlm.students.transformer import Watch, check_plain, plain_block
+
+
+def of_kind(config, sizes, **more):
+    depth = {"image_depth": 2, "text_depth": 1} if config is PromptedConfig else {}
+    return config(clip=ClipConfig(architecture=None, sizes=sizes), frames=4, **depth, **more)
+
+
+CONFIGS = [ViFiClipConfig, XClipConfig, FrosterConfig, PromptedConfig]
 
 
 def test_a_watched_block_equals_the_fused_one(student):
@@ -29,12 +45,10 @@ def test_block_by_block_equals_the_tower(student, batch):
         torch.testing.assert_close(blocks, student.frame_features(video), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [XClipConfig, FrosterConfig, PromptedConfig])
+@pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_watching_changes_nothing(sizes, batch, names, config, blocks, build):
-    clip = ClipConfig(architecture=None, sizes=sizes)
-    depth = {"image_depth": 2, "text_depth": 1} if config is PromptedConfig else {}
-    model = build(config(clip=clip, frames=4, **depth))
+    model = build(of_kind(config, sizes))
     video, text = model.normalise(batch["video"]), model.encode_classes(names)
     watch = Watch(blocks)
     watched = model.score_tokens(model.tokens(video, watch), text)
@@ -76,3 +90,39 @@ def test_every_kind_of_student_is_its_own_model(sizes, batch, names, build):
         output.logits.sum().backward()
         silent = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
         assert silent == []
+
+
+@pytest.mark.parametrize("config", CONFIGS[1:])
+def test_the_score_is_exported_for_any_number_of_clips(sizes, batch, names, config, build):
+    class Score(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, video, text):
+            return self.model.score(video, text).logits
+
+    model = build(of_kind(config, sizes)).requires_grad_(False)
+    video, text = model.normalise(batch["video"]), model.encode_classes(names)
+    free = {0: torch.export.Dim("clips")}
+    exported = torch.export.export(Score(model), (video[:2], text), dynamic_shapes=(free, None))
+    torch.testing.assert_close(exported.module()(video, text), model.score(video, text).logits)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_half_precision_trains_close_to_single(sizes, batch, names, config, build):
+    model = build(of_kind(config, sizes, train="both"))
+    video = model.normalise(batch["video"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(video, names)
+        output.cosines.float().sum().backward()
+    torch.testing.assert_close(
+        output.cosines.float(), model(video, names).cosines, rtol=0, atol=2e-2
+    )
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_built_without_memory(sizes, config):
+    with torch.device("meta"):
+        model = build_student(of_kind(config, sizes))
+    assert {p.device.type for p in model.parameters()} == {"meta"}

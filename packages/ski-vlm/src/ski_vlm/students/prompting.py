@@ -110,12 +110,12 @@ class PromptedViFiClip(ViFiClip):
         """Class token, patches and the first block's vectors ``(N*T, 1 + P + n, W)``."""
         x = super().first_tokens(video)
         context = self.image.ln_pre(self.image_context[0])
-        return torch.cat([x, context.expand(len(x), -1, -1)], 1)
+        return torch.cat([x, context.expand(x.shape[0], -1, -1)], 1)
 
     def block(self, number: int, x: Tensor, frames: int, watch: Watch | None = None) -> Tensor:
         """A block that gets vectors of its own in place of those that come out of the last one."""
         if 0 < number < self.config.image_depth:
-            context = self.image_context[number].expand(len(x), -1, -1)
+            context = self.image_context[number].expand(x.shape[0], -1, -1)
             x = torch.cat([x[:, : -self.config.image_vectors], context], 1)
         return super().block(number, x, frames, watch)
 

@@ -144,7 +144,7 @@ class VideoPrompts(nn.Module):
 
     def forward(self, text: Tensor, patches: Tensor) -> Tensor:
         """Class texts ``(K, D)`` and patches ``(N, P, D)`` to additions ``(N, K, D)``."""
-        text = text.expand(len(patches), *text.shape)
+        text = text.expand(patches.shape[0], *text.shape)
         patches = self.norm(patches)
         for layer in self.layers:
             text = layer(text, patches)
@@ -173,7 +173,8 @@ class XClip(FrameTransformer):
         self.messages = nn.ModuleList(Message(width, heads) for _ in blocks)
         self.integration = Integration(config.frames, D, config.integration_layers)
         self.prompts = VideoPrompts(width, D, config.prompt_layers)
-        self.drops = torch.linspace(0, config.drop_path, len(blocks)).tolist()
+        last = max(1, len(blocks) - 1)
+        self.drops = [config.drop_path * number / last for number in range(len(blocks))]
         self.logit_scale.requires_grad_(config.train != "image")
         if config.train == "text":
             for part in (self.messages, self.integration, self.prompts):
