@@ -4,31 +4,77 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_hyperformer import plain_features
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.speed.plain_hyperformer import PlainHyperformer
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
 
 SMALL = HyperformerConfig(heads=2, strides=(1, 2), output=8)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        SMALL,
-        HyperformerConfig(heads=1, strides=(2, 1), persons=1, output=None),
-        HyperformerConfig(heads=3, strides=(1, 2), layout="kinect22", output=4),
-        HyperformerConfig(heads=2, strides=(1,), groups=tuple(i % 7 for i in range(25))),
-        HyperformerConfig(heads=2, strides=(1, 2), kernel=3, dilations=(1, 3), persons=3),
-    ],
-    ids=["small", "one-body", "22-joints", "seven-groups", "kernel-3"],
-)
+CONFIGS = {
+    "small": SMALL,
+    "one-body": HyperformerConfig(heads=1, strides=(2, 1), persons=1, output=None),
+    "22-joints": HyperformerConfig(heads=3, strides=(1, 2), layout="kinect22", output=4),
+    "seven-groups": HyperformerConfig(
+        heads=2, strides=(1,), groups=tuple(i % 7 for i in range(25))
+    ),
+    "kernel-3": HyperformerConfig(heads=2, strides=(1, 2), kernel=3, dilations=(1, 3), persons=3),
+}
+every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+
+
+@every_config
 def test_equals_the_plain_formulation(config, scatter):
     model = scatter(Hyperformer(config)).double().eval()
     clips = torch.randn(2, 3, 9, config.joints, config.persons, dtype=torch.float64)
     with torch.no_grad():
-        ours, plain = model.encode(clips).features, plain_features(model, clips)
+        ours, plain = model.encode(clips).features, PlainHyperformer(model).features(clips)
     torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
+
+
+@every_config
+def test_trains_as_the_plain_formulation(config, scatter):
+    """Outputs, gradients and running statistics of a training step."""
+    clips = torch.randn(2, 3, 9, config.joints, config.persons, dtype=torch.float64)
+    found = []
+    for way in (lambda model: model, PlainHyperformer):
+        model = scatter(Hyperformer(config)).double().train()
+        outputs = way(model)(clips)
+        outputs.square().sum().backward()
+        gradients = {f"gradient of {n}": p.grad for n, p in model.named_parameters()}
+        statistics = {n: b for n, b in model.named_buffers() if "running" in n}
+        found.append({"outputs": outputs.detach()} | gradients | statistics)
+    assert len(found[0]) > 30
+    for name, plain in found[1].items():
+        scale = max(1.0, plain.abs().max().item())
+        torch.testing.assert_close(
+            found[0][name], plain, rtol=1e-7, atol=1e-8 * scale, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+class Operations(TorchDispatchMode):
+    """Names of the operations that ran."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_training_step_stays_on_the_device():
+    """Nothing is read back, and no index or constant is made on the host."""
+    model = Hyperformer(SMALL)
+    clips = torch.randn(2, 3, 8, 25, 2)
+    with Operations() as seen:
+        model(clips).square().sum().backward()
+    assert {"convolution", "baddbmm", "index_select", "native_batch_norm"} <= seen.names
+    hosts = {"_local_scalar_dense", "lift_fresh", "_to_copy", "nonzero", "arange", "scalar_tensor"}
+    assert not seen.names & hosts
 
 
 def test_parameter_count_is_the_published_one():

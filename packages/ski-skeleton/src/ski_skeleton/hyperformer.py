@@ -82,6 +82,25 @@ class HyperformerConfig:
         return len(get_layout(self.layout).joints)
 
 
+class Pointwise(nn.Linear):
+    """Linear layer over the last axis of ``(B, T, V, C)``, on the CPU as a 1x1 convolution.
+
+    In this memory order both compute the same, and oneDNN's convolution is up to twice as fast as
+    MKL's matrix product where that does without AVX-512, as on AMD.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, T, V, C)`` to ``(B, T, V, W)``."""
+        if not x.is_cpu:
+            return super().forward(x)
+        return convolution(x, self.weight[:, :, None, None], self.bias)
+
+
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int = 1) -> Tensor:
+    """``conv2d`` of ``(B, T, V, C)``: this memory order is its channels-last, so nothing moves."""
+    return F.conv2d(x.permute(0, 3, 1, 2), weight, bias, groups=groups).permute(0, 2, 3, 1)
+
+
 class HypergraphAttention(nn.Module):
     """Self-attention over the joints of one frame with hop and hyperedge terms.
 
@@ -92,6 +111,7 @@ class HypergraphAttention(nn.Module):
     hops: Tensor
     groups: Tensor
     average: Tensor
+    spread: Tensor
 
     def __init__(self, channels: int, config: HyperformerConfig) -> None:
         super().__init__()
@@ -101,8 +121,8 @@ class HypergraphAttention(nn.Module):
         hops = hop_distances(layout.edges, joints)
         self.heads, self.width = heads, width
         self.norm = nn.LayerNorm(channels)
-        self.qkv = nn.Linear(channels, 3 * width, bias=False)
-        self.edge = nn.Linear(channels, width, bias=False)
+        self.qkv = Pointwise(channels, 3 * width, bias=False)
+        self.edge = Pointwise(channels, width, bias=False)
         self.hop_vectors = nn.Parameter(torch.zeros(int(hops.max()) + 1, width))
         self.edge_bias = nn.Parameter(torch.zeros(heads, HEAD_WIDTH))
         self.alpha = nn.Parameter(torch.zeros(1))
@@ -117,24 +137,29 @@ class HypergraphAttention(nn.Module):
         distance_of_pair = hops + torch.arange(joints)[:, None] * self.hop_vectors.shape[0]
         self.register_buffer("hops", distance_of_pair.flatten(), persistent=False)
         self.register_buffer("groups", torch.as_tensor(groups), persistent=False)
-        self.register_buffer("average", group_average(groups), persistent=False)
+        average = group_average(groups)
+        self.register_buffer("average", average, persistent=False)
+        self.register_buffer("spread", (average > 0).T.to(average.dtype), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, T, V, C)`` to ``(B, T, V, W)``."""
         B, T, V, _ = x.shape
-        H, E = self.heads, HEAD_WIDTH
-        q, k, v = self.qkv(self.norm(x)).view(B * T, V, 3, H, E).permute(2, 0, 3, 1, 4)
-        edge = self.edge(torch.matmul(self.average, x)).view(B * T, -1, H, E).transpose(1, 2)
-        q = q * E**-0.5
-        content = torch.matmul(q, (k + edge[:, :, self.groups]).transpose(-1, -2))
-        by_hop = torch.matmul(q, self.hop_vectors.view(-1, H, E).permute(1, 2, 0))
-        position = by_hop.flatten(-2).index_select(-1, self.hops).view(B * T, H, V, V)
-        bias = torch.matmul(edge, self.edge_bias[:, :, None]).squeeze(-1) * E**-0.5
-        logits = content + position + bias[:, :, None, self.groups]
-        attention = torch.softmax(logits, -1) * self.alpha + self.outer
-        out = torch.matmul(attention, v).transpose(1, 2).reshape(B * T * V, PROJECTION_GROUPS, -1)
-        out = torch.einsum("bgi,goi->bgo", out, self.projection).reshape(B, T, V, -1)
-        return out + self.projection_bias
+        H, E, scale = self.heads, HEAD_WIDTH, HEAD_WIDTH**-0.5
+        q, k, v = self.qkv(self.norm(x)).reshape(B * T, V, 3, H, E).permute(2, 0, 3, 1, 4)
+        edge = self.edge(torch.matmul(self.average, x)).reshape(B * T, -1, H, E).transpose(1, 2)
+        k = torch.matmul(self.spread, edge) + k
+        q, k, v = q.reshape(-1, V, E), k.view(-1, V, E), v.reshape(-1, V, E)
+        hop_vectors = self.hop_vectors.view(-1, H, E).permute(1, 2, 0) * scale
+        by_hop = torch.matmul(q.view(-1, H, V, E), hop_vectors)
+        position = by_hop.view(-1, by_hop.shape[-1] * V).index_select(1, self.hops)
+        bias = torch.matmul(edge, self.edge_bias[:, :, None] * scale).view(B * T * H, -1)
+        bias = bias.index_select(1, self.groups)[:, None]
+        logits = torch.baddbmm(position.view(-1, V, V), q, k.transpose(1, 2), alpha=scale)
+        attention = torch.softmax(logits.add_(bias), -1).view(-1, H, V, V)
+        attention = torch.addcmul(self.outer, attention, self.alpha).view(-1, V, V)
+        out = torch.bmm(attention, v).view(-1, H, V, E).transpose(1, 2).reshape(B, T, V, H * E)
+        weight = self.projection.view(self.width, -1, 1, 1)
+        return convolution(out, weight, self.projection_bias, PROJECTION_GROUPS)
 
 
 class TemporalBranches(nn.Module):
@@ -148,7 +173,7 @@ class TemporalBranches(nn.Module):
         super().__init__()
         branches = len(config.dilations) + 2
         self.branch, self.stride = config.width // branches, stride
-        self.reduce = nn.Linear(config.width, self.branch * (branches - 1))
+        self.reduce = Pointwise(config.width, self.branch * (branches - 1))
         self.reduce_norm = ChannelNorm(self.branch * (branches - 1))
         self.convs = nn.ModuleList(
             nn.Conv2d(
@@ -161,7 +186,7 @@ class TemporalBranches(nn.Module):
             )
             for dilation in config.dilations
         )
-        self.through = nn.Linear(config.width, self.branch)
+        self.through = Pointwise(config.width, self.branch)
         self.norm = ChannelNorm(config.width)
         for weight in (self.reduce.weight, self.through.weight):
             nn.init.normal_(weight, 0, math.sqrt(2 / self.branch))  # Kaiming, fan-out of a branch
@@ -192,12 +217,12 @@ class HyperformerBlock(nn.Module):
         width = config.width
         self.stride = stride
         self.attention = HypergraphAttention(channels, config)
-        self.skip = nn.Linear(channels, width, bias=False) if channels != width else None
+        self.skip = Pointwise(channels, width, bias=False) if channels != width else None
         self.temporal = TemporalBranches(config, stride)
         self.residual: nn.Linear | None = None
         self.residual_norm: ChannelNorm | None = None
         if channels != width or stride != 1:
-            self.residual = nn.Linear(channels, width)
+            self.residual = Pointwise(channels, width)
             self.residual_norm = ChannelNorm(width)
             nn.init.normal_(self.residual.weight, 0, math.sqrt(2 / width))
             nn.init.zeros_(self.residual.bias)
@@ -208,7 +233,7 @@ class HyperformerBlock(nn.Module):
         kept = x
         if self.residual is not None and self.residual_norm is not None:
             kept = self.residual_norm(self.residual(x[:, :: self.stride]))
-        return torch.relu(self.temporal(y) + kept)
+        return (self.temporal(y) + kept).relu_()
 
 
 class Hyperformer(MapEncoder):
