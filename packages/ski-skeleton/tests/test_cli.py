@@ -432,6 +432,17 @@ def test_wrong_usage_is_code_2(place, capsys, args):
 
 
 @pytest.mark.slow  # starting PyTorch anew takes seconds
+def test_commands_start_without_what_few_of_them_need():
+    code = (
+        "import sys; from ski_data.command import load; from ski_skeleton.cli import COMMANDS; "
+        "print('torch' in sys.modules); [load(c) for c in COMMANDS.values()]; "
+        "print({'open_clip', 'torchvision', 'sklearn', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\nset()\n"
+
+
+@pytest.mark.slow  # starting PyTorch anew takes seconds
 def test_as_a_program(place):
     code = "import sys; from ski_skeleton.cli import main; sys.exit(main())"
     done = subprocess.run(

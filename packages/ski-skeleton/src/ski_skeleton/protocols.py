@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 
 from ski_data.errors import InputError
@@ -21,6 +19,9 @@ from ski_skeleton.encoder import SkeletonEncoder
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.store_clips import StoreClips
 from ski_skeleton.train.data import collate
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from sklearn.linear_model import LogisticRegression
 
 REGULARISATIONS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Inverse strengths C among which validation chooses; 1 where it cannot."""
@@ -148,6 +149,8 @@ def linear_probe(
     groups = np.arange(len(y)) if train.people is None else np.array(train.people)
     parts = min(folds, int(counts.min()), len(np.unique(groups)))
     if parts >= 2:
+        from sklearn.model_selection import StratifiedGroupKFold
+
         splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
         cuts = [
             (fit, held)
@@ -171,6 +174,8 @@ def linear_probe(
 
 
 def _regression(strength: float) -> LogisticRegression:
+    from sklearn.linear_model import LogisticRegression
+
     return LogisticRegression(C=strength, max_iter=2000, tol=1e-4)
 
 

@@ -15,11 +15,11 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from torch import Tensor
 
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
@@ -28,6 +28,9 @@ from ski_data.text import read_text
 from ski_data.video.decode import probe, read_frames
 from ski_data.video.sampling import test_indices
 from ski_data.video.transforms import CLIP_MEAN, CLIP_STD, VideoTransformConfig, test_transform
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from open_clip.model import CLIP
 
 Report = Callable[[int, int], None]
 """Called with units done and units in all."""

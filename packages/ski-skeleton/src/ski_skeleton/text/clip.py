@@ -7,16 +7,18 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import open_clip
-import timm
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.weights import load_strictly, read_weights
+
+if TYPE_CHECKING:  # importing them takes seconds, so functions that need them do
+    import open_clip
+    from open_clip.model import CLIP
 
 CONTEXT = 77
 """Token positions of CLIP's text tower."""
@@ -54,10 +56,13 @@ class ClipSizes:
             wrong.append(f"text_width {self.text_width} / text_heads {self.text_heads}")
         if wrong:
             raise ConfigError("CLIP sizes do not divide: " + "; ".join(wrong))
-        if self.timm is not None and not timm.is_model(self.timm):
-            raise ConfigError(
-                f"timm has no model {self.timm!r}; names are listed by timm.list_models()"
-            )
+        if self.timm is not None:
+            import timm
+
+            if not timm.is_model(self.timm):
+                raise ConfigError(
+                    f"timm has no model {self.timm!r}; names are listed by timm.list_models()"
+                )
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ def build_clip(config: ClipConfig) -> CLIP:
         ConfigError: an unknown architecture or tag; the message lists the known ones.
         CheckpointError: a local file that does not cover the model.
     """
+    import open_clip
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
     if config.sizes is not None:
         s = config.sizes
         model = CLIP(
@@ -135,6 +143,8 @@ def openai_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @functools.cache
 def _tokenizer() -> open_clip.SimpleTokenizer:
+    import open_clip
+
     return open_clip.SimpleTokenizer()
 
 

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from ski_skeleton.errors import ConfigError
 
@@ -95,6 +94,8 @@ def logistic_regression(x: NDArray, y: NDArray, *, penalty: float = 1.0) -> tupl
     Raises:
         ConfigError: only one of the two values in ``y``.
     """
+    from sklearn.linear_model import LogisticRegression
+
     y = np.asarray(y, bool)
     if y.all() or not y.any():
         raise ConfigError("the gate needs samples of seen and of unseen classes")
