@@ -4,11 +4,13 @@ import copy
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from ski_skeleton.train.optim import OptimConfig, build_optimizer
+from ski_skeleton.train import OptimConfig, TrainConfig, fit
+from ski_skeleton.train.optim import build_optimizer
 from ski_vlm.distill import ResidualConfig, ResidualDistillation
 from ski_vlm.errors import ConfigError
 from ski_vlm.students import Froster, FrosterConfig, ViFiClip
@@ -148,6 +150,52 @@ def test_a_resumed_run_ends_with_the_same_average(made, batch, stop):
     assert all(torch.equal(a[k], b[k]) for k in a)
     last = whole.student.state_dict()
     assert not all(torch.equal(a[k], last[k]) for k in a)
+
+
+class Videos:
+    """Noise that is the same for each epoch and index."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng([self.epoch, index])
+        video = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+        return {"index": index, "video": video, "label": index % 3}
+
+
+class Killed(ResidualDistillation):
+    """Stops before a step."""
+
+    calls = 0
+
+    def losses(self, batch):
+        self.calls += 1
+        if self.calls == 6:
+            raise KeyboardInterrupt
+        return super().losses(batch)
+
+
+def test_a_killed_run_of_the_trainer_ends_with_the_same_average(made, tmp_path):
+    settings = ResidualConfig(average_from=2, epoch_steps=2)
+    config = TrainConfig(epochs=4, batch_size=2, checkpoint_seconds=0.0, clip_norm=1.0)
+    whole, killed, resumed = (made(settings) for _ in range(3))
+    fit(whole, Videos(), config, tmp_path / "whole")
+    killed.__class__ = Killed
+    with pytest.raises(KeyboardInterrupt):
+        fit(killed, Videos(), config, tmp_path / "ResidualDistillation")
+    path = tmp_path / "ResidualDistillation/config.json"  # it names the class of the task
+    path.write_text(path.read_text().replace("Killed", "ResidualDistillation"))
+    fit(resumed, Videos(), config, tmp_path / "ResidualDistillation")
+    assert resumed.steps.value == whole.steps.value == 8
+    assert resumed.average.taken.value == 2  # ends of epochs 2 and 3; the last weights come on top
+    a, b = whole.trained().state_dict(), resumed.trained().state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_average_is_that_of_the_kept_epochs(made, batch):

@@ -54,9 +54,10 @@ def plain_frames(model, video):
     return torch.stack([tower.ln_post(x[t][0]) @ tower.proj for t in range(T)])
 
 
-def test_equals_the_published_formulas_term_by_term(config, batch, names):
+@pytest.mark.parametrize("frames", [1, 4])
+def test_equals_the_published_formulas_term_by_term(config, batch, names, frames):
     model = Froster(config).double().eval()
-    video, text = model.normalise(batch["video"][:1]), model.encode_classes(names)
+    video, text = model.normalise(batch["video"][:1, :frames]), model.encode_classes(names)
     frames = plain_frames(model, video)
     cosines = torch.stack([F.cosine_similarity(f[None], text, dim=-1) for f in frames])
     output = model.score(video, text)

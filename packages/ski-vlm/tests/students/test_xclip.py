@@ -75,9 +75,11 @@ def plain_cosines(model, video, text):
     return F.cosine_similarity(vector[None], changed, dim=-1)
 
 
-def test_equals_the_published_formulas_term_by_term(config, batch, names):
-    model = XClip(replace(config, prompt_layers=2, integration_layers=2)).double().eval()
-    video, text = model.normalise(batch["video"][:1]), model.encode_classes(names)
+@pytest.mark.parametrize("frames", [1, 4])
+def test_equals_the_published_formulas_term_by_term(config, batch, names, frames):
+    settings = replace(config, frames=frames, prompt_layers=3, integration_layers=2)
+    model = XClip(settings).double().eval()
+    video, text = model.normalise(batch["video"][:1, :frames]), model.encode_classes(names)
     torch.testing.assert_close(
         model.score(video, text).cosines[0], plain_cosines(model, video, text), rtol=1e-9, atol=1e-9
     )
