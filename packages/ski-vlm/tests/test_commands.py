@@ -102,6 +102,32 @@ def test_froster_trains_by_residual_distillation(tmp_path, clips):
     assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
 
 
+def test_ski_on_froster_keeps_its_own_distances(tmp_path, clips, capsys):
+    student = {"kind": "froster", "clip": TOWERS, "frames": 4, "short_side": 32}
+    method = {"kind": "scd", "residual": {}}
+    plain = plain_recipe(clips, student=student, method=method, skeleton=skeleton_side())
+    assert run(tmp_path, plain) == 0
+    place = tmp_path / "run" / "seed-0"
+    line = json.loads((place / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    parts = [line[k] for k in ("video_cross_entropy", "skeleton_cross_entropy", "residual")]
+    assert line["loss"] == pytest.approx(sum(parts) + 10 * line["distance"], rel=1e-5)
+    capsys.readouterr()
+    again = tmp_path / "again"
+    again.mkdir()
+    assert run(again, {**plain, "start": str(place)}) == 2
+    assert "which CLIP it must not forget" in capsys.readouterr().err
+    other = {**plain, "student": plain_recipe(clips)["student"]}
+    assert run(again, other) == 2
+    assert "FROSTER student" in capsys.readouterr().err
+    assert (
+        run(
+            again,
+            {**plain, "start": str(place), "method": {"kind": "scd", "residual": {"clip": TOWERS}}},
+        )
+        == 0
+    )
+
+
 def test_several_seeds(tmp_path, clips, capsys):
     assert run(tmp_path, plain_recipe(clips), "--seeds", "2") == 0
     assert main(["evaluate", str(tmp_path / "run")]) == 0

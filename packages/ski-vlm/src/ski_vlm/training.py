@@ -69,6 +69,11 @@ def transform_of(recipe: VideoRecipe, size: int) -> VideoTransformConfig:
     return recipe.video
 
 
+def model_folder(place: str | Path) -> Path:
+    """A model folder, given itself or the run folder that holds it."""
+    return Path(place) / MODEL if (Path(place) / MODEL).is_dir() else Path(place)
+
+
 def start_student(recipe: VideoRecipe) -> Student:
     """The student before training: fresh, from its CLIP's weights, or from another run.
 
@@ -89,8 +94,7 @@ def start_skeleton_clip(side: SkeletonSide) -> SkeletonClip:
         ConfigError, CheckpointError, MissingFileError: weights that are not there or do not fit.
     """
     if side.folder is not None:
-        folder = Path(side.folder)
-        folder = folder / "model" if (folder / "model").is_dir() else folder
+        folder = model_folder(side.folder)
         loaded, _ = pipeline.load_skeleton_clip(folder)
         if side.train_text is None or side.train_text == loaded.config.train_text:
             return loaded
@@ -102,7 +106,7 @@ def start_skeleton_clip(side: SkeletonSide) -> SkeletonClip:
     train_text = side.model.train_text if side.train_text is None else side.train_text
     model = SkeletonClip(replace(side.model, train_text=train_text))
     if side.encoder is not None:
-        body = load_encoder(side.encoder).module.state_dict()
+        body = load_encoder(model_folder(side.encoder)).module.state_dict()
         kept = {k: v for k, v in model.encoder.state_dict().items() if k.startswith("head.")}
         rest = {k: v for k, v in body.items() if not k.startswith("head.")}
         load_strictly(model.encoder, {**rest, **kept}, side.encoder)
@@ -129,9 +133,7 @@ def check_sources(recipe: VideoRecipe, clips: Clips) -> tuple[list[str] | None, 
         if source is None:
             continue
         place = Path(source)
-        known = read_model(place / MODEL if (place / MODEL).is_dir() else place)[3].get(
-            "classes_seen"
-        )
+        known = read_model(model_folder(place))[3].get("classes_seen")
         if not isinstance(known, list):
             notes.append(f"{place} does not say which classes trained it: unseen ones may have")
             continue
@@ -168,7 +170,8 @@ def build_task(recipe: VideoRecipe, names: tuple[str, ...], epoch_steps: int) ->
         return cross_projection_task(student, side, method)
     teacher = start_skeleton_clip(side)
     if isinstance(method, ScdConfig):
-        return SkeletonDistillation(student, teacher, names, method)
+        clip = None if method.residual is None else frozen_clip(recipe, student, method.residual)
+        return SkeletonDistillation(student, teacher, names, method, frozen_clip=clip)
     if isinstance(method, FeatureConfig):
         return FeatureDistillation(student, teacher, names, method)
     if isinstance(method, TrimodalConfig):
@@ -183,18 +186,33 @@ def residual_task(
     method: ResidualConfig,
     epoch_steps: int,
 ) -> ResidualDistillation:
-    """FROSTER's task; its frozen teacher is the CLIP that the student starts from."""
+    """FROSTER's own task."""
     if not isinstance(student, Froster):
         raise ConfigError("residual distillation trains a FROSTER student; set student.kind")
-    plain = ViFiClipConfig(
-        clip=without_weights(recipe.student.clip),
-        frames=recipe.student.frames,
-        normalisation=recipe.student.normalisation,
-    )
-    teacher = ViFiClip(plain)
-    load_strictly(teacher, student.state_dict(), "the CLIP that FROSTER starts from")
     steps = None if method.average_from is None else epoch_steps
-    return ResidualDistillation(student, teacher, names, replace(method, epoch_steps=steps))
+    config = replace(method, epoch_steps=steps)
+    return ResidualDistillation(student, frozen_clip(recipe, student, method), names, config)
+
+
+def frozen_clip(recipe: VideoRecipe, student: Student, method: ResidualConfig) -> ViFiClip:
+    """The CLIP that a FROSTER student must not forget.
+
+    Raises:
+        ConfigError: neither said nor what the student starts from.
+    """
+    config = recipe.student
+    if method.clip is None and recipe.start is not None:
+        raise ConfigError(
+            "the student starts from another run, which is no original CLIP; say by the residual's "
+            "setting clip which CLIP it must not forget"
+        )
+    clip = without_weights(config.clip) if method.clip is None else method.clip
+    teacher = ViFiClip(
+        ViFiClipConfig(clip=clip, frames=config.frames, normalisation=config.normalisation)
+    )
+    if method.clip is None:
+        load_strictly(teacher, student.state_dict(), "the CLIP that FROSTER starts from")
+    return teacher
 
 
 def cross_projection_task(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ski_skeleton.text import ClipConfig
 from ski_skeleton.train.task import Batch, Losses, Task
 from ski_vlm.distill.averaging import EpochAverage, StepCounter
 from ski_vlm.errors import ConfigError
@@ -33,6 +34,8 @@ class ResidualConfig:
     """First epoch, from 1, whose weights enter the average; 2 in the published recipe."""
     epoch_steps: int | None = None
     """Micro-batches of an epoch on one process, for the average; training fills it in."""
+    clip: ClipConfig | None = None
+    """The CLIP that must not be forgotten; unset it is the one that the student starts from."""
     kind: Literal["residual"] = "residual"
 
     def __post_init__(self) -> None:

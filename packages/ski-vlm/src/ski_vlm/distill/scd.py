@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +14,13 @@ from ski_data.video.mixing import MixConfig
 from ski_skeleton.skeleton_clip import SkeletonClip, skeleton_text_logits
 from ski_skeleton.text import class_prompts
 from ski_skeleton.train.task import Batch, Losses, Task
+from ski_vlm.distill.averaging import StepCounter
 from ski_vlm.distill.losses import Distance, logit_distance, soft_cross_entropy
+from ski_vlm.distill.residual import ResidualConfig, ResidualTerms
 from ski_vlm.errors import ConfigError
 from ski_vlm.mixing import Mixed, mix_batch, smooth
-from ski_vlm.students import Student
+from ski_vlm.students import Froster, Student, StudentOutput, ViFiClip
+from ski_vlm.students.froster import ensemble
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,13 @@ class ScdConfig:
     """The released code gives the mixed labels to the skeletons too, which were not mixed. By
     default they keep their own labels, and the distance sees skeleton logits mixed like videos."""
 
+    residual: ResidualConfig | None = None
+    """The two distances of a FROSTER student from its frozen CLIP, beside the others."""
+
     def __post_init__(self) -> None:
         wrong = []
+        if self.residual is not None and self.residual.average_from is not None:
+            wrong.append("residual.average_from is for FROSTER's own training; leave it out")
         if self.alpha < 0:
             wrong.append(f"alpha must not be negative, got {self.alpha}")
         if not 0 <= self.label_smoothing < 1:
@@ -70,7 +79,10 @@ class ScdLosses(NamedTuple):
     distance: Tensor
     """Distance of the two logit matrices."""
     total: Tensor
-    """``video + skeleton + alpha * distance``; offline without ``skeleton``."""
+    """``video + skeleton + alpha * distance``; offline without ``skeleton``, and with ``residual``
+    where there is one."""
+    residual: Tensor | None = None
+    """Weighted distances of FROSTER's features from those of its frozen CLIP."""
 
 
 class SkeletonDistillation(Task):
@@ -80,9 +92,26 @@ class SkeletonDistillation(Task):
     """
 
     def __init__(
-        self, student: Student, teacher: SkeletonClip, names: Sequence[str], config: ScdConfig
+        self,
+        student: Student,
+        teacher: SkeletonClip,
+        names: Sequence[str],
+        config: ScdConfig,
+        *,
+        frozen_clip: ViFiClip | None = None,
     ) -> None:
         super().__init__()
+        if (config.residual is None) != (frozen_clip is None):
+            raise ConfigError("the setting residual and a frozen CLIP belong together")
+        if config.residual is not None and not isinstance(student, Froster):
+            raise ConfigError("the setting residual is for a FROSTER student")
+        self.terms: ResidualTerms | None = None
+        self.steps: StepCounter | None = None
+        if frozen_clip is not None and config.residual is not None:
+            self.terms, self.steps = (
+                ResidualTerms(frozen_clip, config.residual.share),
+                StepCounter(),
+            )
         self.student, self.teacher = student, teacher
         self.names, self.config = list(names), config
         if config.logits == "released":  # the scale is in no released loss: it keeps its value
@@ -101,6 +130,7 @@ class SkeletonDistillation(Task):
     def parameter_groups(self) -> list[dict[str, object]]:
         """The student's own groups, then all that trains of the teacher."""
         rest = [p for p in self.teacher.parameters() if p.requires_grad]
+        rest += [p for p in self.terms.parameters() if p.requires_grad] if self.terms else []
         groups = self.student.parameter_groups()
         return [*groups, {"params": rest, "scale": 1.0}] if rest else groups
 
@@ -116,7 +146,7 @@ class SkeletonDistillation(Task):
 
     def _losses(self, batch: Mixed, skeleton: Tensor, paired: Tensor | None) -> ScdLosses:
         config = self.config
-        output = self.student(batch.video, self.names)
+        output, residual = self._student_output(batch.video)
         if config.mode == "offline":
             with torch.no_grad():
                 pose, matched = self._skeleton_logits(skeleton, paired)
@@ -135,9 +165,25 @@ class SkeletonDistillation(Task):
             rows=rows,
         )
         total = first + config.alpha * distance
-        return ScdLosses(
-            first, second, distance, total if config.mode == "offline" else total + second
-        )
+        if config.mode == "online":
+            total = total + second
+        if residual is not None:
+            total = total + residual
+        return ScdLosses(first, second, distance, total, residual)
+
+    def _student_output(self, video: Tensor) -> tuple[StudentOutput, Tensor | None]:
+        """What the student says, and FROSTER's weighted distances where they are asked for."""
+        config, student = self.config.residual, self.student
+        if config is None or self.terms is None or self.steps is None:
+            return student(video, self.names), None
+        assert isinstance(student, Froster)  # checked at the start
+        step = self.steps.advance() if self.training else self.steps.value
+        prompts = student.training_prompts(self.names, np.random.default_rng((config.seed, step)))
+        frames, text = student.unit_frames(video), ensemble(student.text, prompts)
+        mean = frames.mean(1)
+        output = StudentOutput(mean @ text.T, student.logit_scale.exp(), mean, text)
+        features = self.terms(frames, text, video, prompts)
+        return output, config.weight * (features.video_distance + features.text_distance)
 
     def _skeleton_logits(self, skeleton: Tensor, paired: Tensor | None) -> tuple[Tensor, Tensor]:
         """F_LS ``(N, K)`` as cross entropy and as distance see it; zeros for unpaired clips."""
@@ -171,9 +217,10 @@ class SkeletonDistillation(Task):
         video = self.student.normalise(batch["video"])
         mixed = mix_batch(video, targets, self.config.mix)
         parts = self._losses(mixed, batch["skeleton"], batch.get("paired"))
-        return {
+        found = {
             "loss": parts.total,
             "video_cross_entropy": parts.video,
             "skeleton_cross_entropy": parts.skeleton,
             "distance": parts.distance,
         }
+        return found if parts.residual is None else {**found, "residual": parts.residual}
