@@ -303,12 +303,14 @@ def test_model_folder_that_does_not_cover(recipe, tmp_path):
 
 def test_run_folder_belongs_to_one_recipe(recipe, tmp_path):
     run = tmp_path / "runs" / "one"
-    pipeline.claim_run(run, recipe)
-    pipeline.claim_run(run, recipe)
     leak = replace(recipe, data=replace(recipe.data, unseen=("bow",)))
+    pipeline.claim_run(run, leak)  # nothing was trained by it
+    pipeline.claim_run(run, recipe)
+    (run / "encoder").mkdir()
+    pipeline.claim_run(run, recipe)
     with pytest.raises(RunError, match="another recipe"):
         pipeline.claim_run(run, leak)
-    assert [path.name for path in run.iterdir()] == ["recipe.json"]
+    assert sorted(path.name for path in run.iterdir()) == ["encoder", "recipe.json"]
     with pytest.raises(RunError, match="is a file"):
         pipeline.claim_run(run / "recipe.json", recipe)
 

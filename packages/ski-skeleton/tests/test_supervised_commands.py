@@ -192,7 +192,8 @@ def test_other_encoders_by_kind(trained, place, capsys):
 
 
 def test_run_of_another_stream_is_not_gone_on_with(trained, place, monkeypatch, capsys):
-    def stop(*args, **kwargs):
+    def stop(recipe, clips, folder, **kwargs):
+        folder.mkdir(parents=True)
         raise KeyboardInterrupt
 
     args = ["train-classifier", str(trained / "recipe.yaml"), "--out", "run"]
@@ -200,6 +201,18 @@ def test_run_of_another_stream_is_not_gone_on_with(trained, place, monkeypatch, 
         patch.setattr(supervised_commands.supervised, "train_classifier", stop)
         assert main(args) == 130
     refused(capsys, [*args, "--stream", "bone"], "run: holds a run of another recipe")
+
+
+def test_settings_that_do_not_fit_can_be_mended(trained, place, capsys):
+    plain = plain_recipe(trained / "store")
+    plain["train"]["epochs"] = 1
+    plain["train"]["precision"] = "fp16"
+    (place / "r.yaml").write_text(yaml.safe_dump(plain))
+    args = ["train-classifier", "r.yaml", "--out", "run"]
+    refused(capsys, args, "precision fp16")
+    plain["train"]["precision"] = "no"
+    (place / "r.yaml").write_text(yaml.safe_dump(plain))
+    assert main(args) == 0
 
 
 def test_half_precision_without_an_accelerator(trained, place, capsys, monkeypatch):

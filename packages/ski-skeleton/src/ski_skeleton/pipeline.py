@@ -102,7 +102,8 @@ def claim_run(folder: Path, recipe: SkeletonRecipe) -> None:
     """Make ``folder`` the run of ``recipe``, or check that it already is.
 
     A run that went on under another recipe could keep weights that have seen its unseen classes.
-    Of several processes the main one claims for all.
+    A folder in which no training began, say because the settings did not fit, is free. Of several
+    processes the main one claims for all.
 
     Raises:
         RunError: the folder belongs to another recipe, or is a file.
@@ -113,7 +114,7 @@ def claim_run(folder: Path, recipe: SkeletonRecipe) -> None:
         raise RunError(f"{folder}: is a file; choose another run folder")
     path = folder / "recipe.json"
     plain = json.dumps(to_plain(recipe), indent=1) + "\n"
-    if not path.exists():
+    if not path.exists() or list(folder.iterdir()) == [path]:
         folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         part.write_text(plain, encoding="utf-8")
