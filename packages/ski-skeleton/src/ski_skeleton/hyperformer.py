@@ -4,7 +4,8 @@ Follows the published formulation (Zhou et al., 2022) and, with a 512-wide head,
 SKI Models. Everything is kept channels-last, ``(B, T, V, C)`` with ``B = N * M``, so that 1x1
 convolutions are linear layers and temporal convolutions see memory in NHWC order; the attention
 terms are regrouped (``q.(k + e)`` in one product, hop vectors before the gather) without changing
-the result.
+the result. Under autocast the terms per pair of joints stay in the parameters' precision: gathers
+and softmax over short rows are slow in bfloat16 on the CPU.
 """
 
 from __future__ import annotations
@@ -150,12 +151,12 @@ class HypergraphAttention(nn.Module):
         k = torch.matmul(self.spread, edge) + k
         q, k, v = q.reshape(-1, V, E), k.view(-1, V, E), v.reshape(-1, V, E)
         hop_vectors = self.hop_vectors.view(-1, H, E).permute(1, 2, 0) * scale
-        by_hop = torch.matmul(q.view(-1, H, V, E), hop_vectors)
-        position = by_hop.view(-1, by_hop.shape[-1] * V).index_select(1, self.hops)
+        by_hop = torch.matmul(q.view(-1, H, V, E), hop_vectors).to(self.outer.dtype)
+        position = by_hop.view(B * T * H, -1).index_select(1, self.hops).view(-1, V, V)
         bias = torch.matmul(edge, self.edge_bias[:, :, None] * scale).view(B * T * H, -1)
-        bias = bias.index_select(1, self.groups)[:, None]
-        logits = torch.baddbmm(position.view(-1, V, V), q, k.transpose(1, 2), alpha=scale)
-        attention = torch.softmax(logits.add_(bias), -1).view(-1, H, V, V)
+        position = position + bias.index_select(1, self.groups)[:, None]
+        logits = torch.baddbmm(position, q, k.transpose(1, 2), alpha=scale)
+        attention = torch.softmax(logits, -1, dtype=self.outer.dtype).view(-1, H, V, V)
         attention = torch.addcmul(self.outer, attention, self.alpha).view(-1, V, V)
         out = torch.bmm(attention, v).view(-1, H, V, E).transpose(1, 2).reshape(B, T, V, H * E)
         weight = self.projection.view(self.width, -1, 1, 1)
