@@ -172,7 +172,7 @@ class TemporalBranches(nn.Module):
 
     def __init__(self, config: HyperformerConfig, stride: int) -> None:
         super().__init__()
-        branches = len(config.dilations) + 2
+        branches = self.branches = len(config.dilations) + 2
         self.branch, self.stride = config.width // branches, stride
         self.reduce = Pointwise(config.width, self.branch * (branches - 1))
         self.reduce_norm = ChannelNorm(self.branch * (branches - 1))
@@ -188,6 +188,7 @@ class TemporalBranches(nn.Module):
             for dilation in config.dilations
         )
         self.through = Pointwise(config.width, self.branch)
+        self.pool_norm = nn.Identity()  # its part of ``norm``, where the rest is folded
         self.norm = ChannelNorm(config.width)
         for weight in (self.reduce.weight, self.through.weight):
             nn.init.normal_(weight, 0, math.sqrt(2 / self.branch))  # Kaiming, fan-out of a branch
@@ -206,6 +207,7 @@ class TemporalBranches(nn.Module):
         out = [conv(part) for conv, part in zip(self.convs, parts[:-1], strict=True)]
         out.append(F.max_pool2d(parts[-1], (3, 1), (self.stride, 1), (1, 0)))
         out = [part.permute(0, 2, 3, 1) for part in out]
+        out[-1] = self.pool_norm(out[-1])
         out.append(self.through(x[:, :: self.stride]))
         return self.norm(torch.cat(out, -1))
 
