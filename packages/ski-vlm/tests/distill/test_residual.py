@@ -232,6 +232,11 @@ def test_bad_settings(settings):
         ResidualConfig(**settings)
 
 
+def test_an_average_needs_the_length_of_an_epoch(made):
+    with pytest.raises(ConfigError, match="epoch_steps"):
+        made(ResidualConfig(average_from=2))
+
+
 def test_widths_must_agree(config, names, sizes):
     student = Froster(FrosterConfig(clip=config.clip))
     clip = replace(config.clip, sizes=replace(sizes, embed=8))

@@ -11,7 +11,7 @@ from ski_skeleton.train import write_model
 from ski_vlm.errors import ConfigError
 from ski_vlm.students import XClip, XClipConfig
 from ski_vlm.students.registry import folder_config, load_student
-from ski_vlm.students.xclip import NEW_PARTS_SCALE
+from ski_vlm.students.xclip import NEW_PARTS_SCALE, drop_clips
 
 
 @pytest.fixture
@@ -190,6 +190,16 @@ def test_dropped_branches_only_in_training(config, batch):
         model.train()
         drawn = [model.frame_features(video) for _ in range(4)]
     assert any(not torch.allclose(drawn[0], other) for other in drawn[1:])
+
+
+def test_a_dropped_branch_is_dropped_for_the_whole_clip():
+    branch = torch.ones(2000, 2, 3)
+    dropped = drop_clips(branch, 0.25, True)
+    rows = dropped.flatten(1)
+    assert (rows == rows[:, :1]).all()
+    assert sorted(set(rows[:, 0].tolist())) == pytest.approx([0, 4 / 3])
+    assert dropped.mean().item() == pytest.approx(1, abs=0.05)
+    assert drop_clips(branch, 0.25, False) is branch
 
 
 @pytest.mark.parametrize("change", [{"drop_path": 1.0}, {"prompt_layers": 0}, {"frames": 0}])

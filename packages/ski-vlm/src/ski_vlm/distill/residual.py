@@ -137,7 +137,9 @@ class ResidualDistillation(Task):
         self.terms = ResidualTerms(teacher, config.share)
         self.steps = StepCounter()
         self.average: EpochAverage[Froster] | None = None
-        if config.average_from is not None and config.epoch_steps is not None:
+        if config.average_from is not None:
+            if config.epoch_steps is None:
+                raise ConfigError("average_from needs epoch_steps: how long an epoch is")
             self.average = EpochAverage(
                 student, first=config.average_from, steps=config.epoch_steps
             )

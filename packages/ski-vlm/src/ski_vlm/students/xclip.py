@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock
-from timm.layers import drop_path
 from torch import Tensor, nn
 
 from ski_skeleton.text import class_prompts
@@ -74,7 +73,7 @@ class Message(nn.Module):
         """Class tokens ``(N, T, W)`` to message tokens ``(N, T, W)``."""
         message = self.fc(classes)
         branch = self_attention(self.attn, self.norm(message))
-        return message + drop_path(branch, drop, self.training)
+        return message + drop_clips(branch, drop, self.training)
 
 
 class Integration(nn.Module):
@@ -193,7 +192,7 @@ class XClip(FrameTransformer):
     def _drop(self, branch: Tensor, share: float, frames: int) -> Tensor:
         """Drop a residual branch ``(N*T, L, W)`` for whole clips."""
         clips = branch.unflatten(0, (-1, frames))
-        return drop_path(clips, share, self.training).flatten(0, 1)
+        return drop_clips(clips, share, self.training).flatten(0, 1)
 
     def tokens(self, video: Tensor, watch: Watch | None = None) -> Tensor:
         """Normalised ``(N, T, 3, H, W)`` to the last block's output ``(N, T, L, W)``.
@@ -242,6 +241,17 @@ class XClip(FrameTransformer):
             *decay_groups(own, 1.0, position),
             *decay_groups(fresh, NEW_PARTS_SCALE, position),
         ]
+
+
+def drop_clips(branch: Tensor, share: float, training: bool) -> Tensor:
+    """A residual branch ``(N, ...)``, in training zero for a ``share`` of the clips, others scaled.
+
+    The mean over draws is the branch itself (stochastic depth).
+    """
+    if not training or share == 0:
+        return branch
+    ones = branch.new_ones(branch.shape[0], *(1 for _ in branch.shape[1:]))
+    return branch * F.dropout(ones, share)
 
 
 def _heads(width: int) -> int:
