@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_run import plain_recipe, write_recipe, write_store
 
-from ski_eval import load_predictions
+from ski_eval import load_predictions, read_cards
 from ski_skeleton import __version__, cli, pipeline
 from ski_skeleton.cli import main
 from ski_skeleton.convert.hyperformer import OFFICIAL_HEAD, SKI_HEAD, hyperformer_table
@@ -228,10 +228,15 @@ def test_evaluate_writes_predictions_of_both_tests(trained, place, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("unseen-classes  top-1  ")
     assert lines[0].endswith("(16 clips, 2 classes)")
-    assert sorted(path.name for path in (place / "p").iterdir()) == [
+    assert sorted(path.name for path in (place / "p").glob("*.npz")) == [
         "unseen-classes.npz",
         "unseen-people.npz",
     ]
+    cards = {path.name: card for path, card in read_cards(place / "p")}
+    card = cards["unseen-classes-top-1.json"]
+    assert (card.protocol, card.n, card.n_classes) == ("zero-shot, unseen classes", 16, 2)
+    assert (card.seeds, card.split) == ((0,), "without sit, wave")
+    assert card.config["classes_seen"] == ["bow", "clap", "kick"]
     people = load_predictions(place / "p/unseen-people.npz")
     assert people.classes == ("bow", "clap", "kick")
     assert people.logits.shape == (12, 3)

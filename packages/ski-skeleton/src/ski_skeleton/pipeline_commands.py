@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json as json_module
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from ski_data.config import to_plain
 from ski_data.errors import ExistingOutputError, InputError
 from ski_data.manifest import Record
-from ski_eval import Predictions, format_interval, save_predictions, score
+from ski_data.store import SkeletonStore
+from ski_eval import (
+    Predictions,
+    ResultCard,
+    Score,
+    environment,
+    format_interval,
+    save_predictions,
+    score,
+    write_card,
+)
 from ski_skeleton import pipeline
 from ski_skeleton.errors import CheckpointError, ConfigError, RunError
 from ski_skeleton.skeleton_clip import SkeletonClip
@@ -23,6 +36,13 @@ from ski_skeleton.zeroshot.pgfa import PrototypeConfig
 
 TRANSDUCTIVE = "unseen-classes-transductive"
 """Test of unseen classes by prototypes that are made of its own unlabelled clips."""
+
+PROTOCOLS = {
+    "unseen-classes": "zero-shot, unseen classes",
+    "unseen-people": "seen classes, people that did not train",
+    TRANSDUCTIVE: "zero-shot, unseen classes, transductive (test-time prototypes)",
+}
+"""Tests of :func:`evaluate`, as cards call them."""
 
 
 def train(recipe: str, *, out: str, seed: int = 0) -> None:
@@ -104,12 +124,12 @@ def evaluate(
     Args:
         recipe: the recipe that says which clips test.
         model: model folder of a run.
-        out: folder for the predictions of both test sets.
+        out: folder for the predictions of both test sets and the result cards.
         prototypes: share of the surest clips per unseen class that make its prototype; answers once
             more with these, apart and marked as transductive (published: 0.9 NTU60, 0.4 NTU120).
         json: print one JSON object per number instead of a table.
     """
-    settings = pipeline.read_recipe(recipe)
+    settings, started = pipeline.read_recipe(recipe), time.monotonic()
     share = None if prototypes is None else PrototypeConfig(prototypes)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -153,8 +173,11 @@ def evaluate(
         )
     for path in sorted(found, key=lambda path: not path.exists()):  # those there may be refused
         save_predictions(found[path], path)
+    seconds = time.monotonic() - started
     for path, predictions in found.items():
         for row in score(predictions, rng=np.random.default_rng(0)):
+            card = _card(path.stem, row, settings, sets, meta, seconds)
+            write_card(card, folder, overwrite=True)  # of the same predictions, or we were refused
             if json:
                 value = {"test": path.stem, "metric": row.metric, "value": row.value, "n": row.n}
                 print(json_module.dumps(value))
@@ -162,6 +185,36 @@ def evaluate(
                 text = format_interval(row.value, row.interval)
                 size = f"({row.n} clips, {row.n_classes} classes)"
                 print(f"{path.stem}  {row.metric}  {text}  {size}")
+
+
+def _card(
+    test: str,
+    row: Score,
+    settings: pipeline.SkeletonRecipe,
+    sets: pipeline.ZeroShotSets,
+    meta: Mapping[str, Any],
+    seconds: float,
+) -> ResultCard:
+    """The result card of one figure."""
+    store = SkeletonStore(settings.data.store)
+    return ResultCard(
+        name=f"{test} {row.metric}",
+        method="SkeletonCLIP",
+        dataset=store.folder.name or str(store.folder),
+        split=settings.data.split or f"without {', '.join(sets.unseen)}",
+        protocol=PROTOCOLS[test],
+        metric=row.metric,
+        value=row.value,
+        n=row.n,
+        interval=row.interval,
+        n_classes=row.n_classes,
+        seeds=(meta["seed"],) if isinstance(meta.get("seed"), int) else (),
+        data_hash=store.sha256,
+        split_hash=sets.split_hash,
+        config={"recipe": to_plain(settings), "classes_seen": meta["classes_seen"]},
+        environment=environment(),
+        wall_time_s=round(seconds, 3),
+    )
 
 
 def _people(records: Sequence[Record]) -> tuple[str, ...] | None:
