@@ -46,7 +46,8 @@ def attention_maps(
         raise ConfigError(f"target {target} is not one of {len(names)} classes")
     model.eval()
     pixels = model.normalise(frames[None])[0]
-    text = model.encode_classes(names)[target].detach()
+    with torch.no_grad():
+        text = model.encode_classes(names[target : target + 1])[0]
     if isinstance(model.image, ModifiedResNet | TimmModel):
         maps = _convolutional_maps(model.image, pixels, text)
     else:
