@@ -71,3 +71,28 @@ def test_killed_in_an_epoch_it_ends_with_the_same_bytes(tmp_path):
         (tmp_path / out / "model/weights.safetensors").read_bytes() for out in ("whole", "killed")
     ]
     assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_torchrun_deals_a_training_to_two_processes(tmp_path):
+    """One model, written and told once, by the program itself."""
+    plain = plain_recipe(write_store(tmp_path / "store"))
+    plain["train"] |= {"epochs": 2, "batch_size": 8}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
+    script = tmp_path / "program.py"
+    script.write_text(CODE, encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*command, str(script), "train-classifier", "recipe.yaml", "--out", "run"],
+        cwd=tmp_path,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "run/model\n"
+    assert done.stderr.count("train: done") == 1
+    assert (tmp_path / "run/model/weights.safetensors").is_file()
+    assert not (tmp_path / "run/train/checkpoints").exists()
