@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 import torch
 from open_clip.model import CLIP
+from students_of_every_kind import KINDS, of_kind
 
 from ski_skeleton.text import ClipConfig
 from ski_vlm.attention_map import attention_maps
 from ski_vlm.errors import ConfigError
-from ski_vlm.students import (
-    FrosterConfig,
-    PromptedConfig,
-    ViFiClip,
-    ViFiClipConfig,
-    XClipConfig,
-    build_student,
-)
+from ski_vlm.students import ViFiClip, ViFiClipConfig
 from ski_vlm.students.transformer import Watch
 
 
@@ -73,20 +67,6 @@ def test_target_matters(student, batch, names):
 def test_out_of_range(student, batch, names, target, blocks):
     with pytest.raises(ConfigError):
         attention_maps(student, batch["video"][0], names, target, blocks=blocks)
-
-
-KINDS = {
-    "vifi-clip": (ViFiClipConfig, {}),
-    "vifi-clip-prompted": (PromptedConfig, {"image_depth": 2, "text_depth": 1}),
-    "x-clip": (XClipConfig, {}),
-    "froster": (FrosterConfig, {}),
-}
-
-
-def of_kind(kind, sizes, **more):
-    settings, extra = KINDS[kind]
-    clip = ClipConfig(architecture=None, sizes=sizes)
-    return build_student(settings(clip=clip, frames=4, **extra, **more)).eval()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from students_of_every_kind import KINDS, of_kind
 
 from ski_data.errors import InputError, MissingFileError
 from ski_skeleton.errors import CheckpointError
-from ski_vlm import load
+from ski_vlm import Recognizer, load
 from ski_vlm.cli import main
 from ski_vlm.predict import read_class_names
 
@@ -76,24 +79,108 @@ def test_class_lists(tmp_path):
         read_class_names(str(tmp_path / "absent.txt"))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_many_are_as_one_each_in_order_with_errors_between(
+    tmp_path, sizes, clip, names, kind, workers
+):
+    recognizer = Recognizer(of_kind(kind, sizes))
+    damaged = tmp_path / "text.mp4"
+    damaged.write_text("no video")
+    frames = np.random.default_rng(1).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+    videos = [clip, damaged, frames, tmp_path / "absent.mp4", clip]
+    found = list(recognizer.predict_many(videos, names, batch_size=2, workers=workers))
+    assert [r.video for r in found] == [str(v) for v in videos[:2]] + ["clip 2"] + [
+        str(v) for v in videos[3:]
+    ]
+    for video, result in zip(videos, found, strict=True):
+        if result.error is None:
+            for ours, alone in zip(
+                result.predictions, recognizer.predict(video, names), strict=True
+            ):
+                assert ours.label == alone.label
+                assert ours.probability == pytest.approx(alone.probability, abs=1e-5)
+    assert [r.error is not None for r in found] == [False, True, False, True, False]
+    assert "text.mp4" in found[1].error
+
+
+def test_wrong_settings_are_told_before_anything_is_read(folder, clip, names):
+    recognizer = load(folder)
+    for settings in ({"batch_size": 0}, {"workers": -1}, {"timeout": 0}):
+        with pytest.raises(InputError, match=next(iter(settings))):
+            recognizer.predict_many([clip], names, **settings)
+
+
+def test_class_texts_are_computed_once(folder, clip, names, monkeypatch):
+    recognizer = load(folder)
+    calls = []
+    encode = recognizer.model.encode_classes
+    monkeypatch.setattr(recognizer.model, "encode_classes", lambda n: calls.append(n) or encode(n))
+    list(recognizer.predict_many([clip] * 4, names, batch_size=1, workers=0))
+    recognizer.predict(clip, names)
+    assert len(calls) == 1
+
+
+def predicted(capsys, folder, *videos, classes="sit,clap", code=0, **options):
+    more = [f"--{name}={value}" for name, value in options.items()]
+    argv = ["predict", *map(str, videos), "--model", str(folder), "--classes", classes, *more]
+    assert main(argv) == code
+    return capsys.readouterr()
+
+
 def test_command_prints_ranked_classes(folder, clip, capsys):
-    argv = ["predict", str(clip), "--model", str(folder), "--classes", "sit,clap"]
-    assert main([*argv, "--json"]) == 0
-    row = json.loads(capsys.readouterr().out)
+    row = json.loads(predicted(capsys, folder, clip, format="jsonl").out)
     assert row["video"] == str(clip)
     assert {p["label"] for p in row["predictions"]} == {"sit", "clap"}
+    table = predicted(capsys, folder, clip).out
+    assert table.startswith(f"{clip}\n")
+    assert "%  sit" in table
+
+
+def test_whole_folders_go_on_after_a_file_that_cannot_be_read(folder, clip, tmp_path, capsys):
+    (tmp_path / "videos" / "inner").mkdir(parents=True)
+    (tmp_path / "videos" / "b.MP4").write_text("no video")
+    for name in ("a.mp4", "inner/c.mp4"):
+        (tmp_path / "videos" / name).write_bytes(clip.read_bytes())
+    (tmp_path / "videos" / "notes.txt").write_text("no video, and not named as one")
+    out = tmp_path / "rows.csv"
+    told = predicted(
+        capsys, folder, tmp_path / "videos", code=1, format="csv", out=out, top_k=1, workers=2
+    )
+    assert told.out == f"{out}\n"
+    assert [line for line in told.err.splitlines() if "b.MP4" in line] == [told.err.splitlines()[0]]
+    rows = list(csv.DictReader(out.open()))
+    assert [Path(r["video"]).name for r in rows] == ["a.mp4", "b.MP4", "c.mp4"]
+    assert [bool(r["error"]) for r in rows] == [False, True, False]
+    assert predicted(capsys, folder, clip, code=2, format="csv", out=out).err.count("\n") == 1
+
+
+def test_many_classes_and_any_script(folder, clip, tmp_path, capsys):
+    names = ["喝水", "пить воду", "شرب الماء", *(f"action {i}" for i in range(997))]
+    (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
+    told = predicted(
+        capsys, folder, clip, classes=str(tmp_path / "names.txt"), format="jsonl", top_k=1000
+    )
+    assert {p["label"] for p in json.loads(told.out)["predictions"]} == set(names)
+    assert "喝水" in told.out
+
+
+@pytest.mark.parametrize("classes", [",", "a,a", "a,b,a", "./absent.txt", "a.mp4/"])
+def test_unusable_class_lists(folder, clip, classes, capsys):
+    told = predicted(capsys, folder, clip, classes=classes, code=2)
+    assert told.out == ""
+    assert told.err.count("\n") == 1
 
 
 def test_bad_files_give_one_line_and_exit_2(folder, tmp_path, capsys):
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("no video")
-    for name in ("absent.mp4", "empty.mp4", "text.mp4"):
-        argv = ["predict", str(tmp_path / name), "--model", str(folder), "--classes", "a,b"]
-        assert main(argv) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert name in captured.err
-        assert captured.err.count("\n") == 1
+    (tmp_path / "folder").mkdir()
+    for name in ("absent.mp4", "empty.mp4", "text.mp4", "folder"):
+        told = predicted(capsys, folder, tmp_path / name, code=2)
+        assert told.out == ""
+        assert name in told.err
+        assert told.err.count("\n") == 1
 
 
 def test_damaged_model_is_named(folder, clip, names):

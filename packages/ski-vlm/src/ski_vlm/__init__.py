@@ -2,8 +2,8 @@
 
 from importlib.metadata import version
 
-from ski_vlm.predict import Prediction, Recognizer, load
+from ski_vlm.predict import Prediction, Recognition, Recognizer, load
 
 __version__ = version("ski-vlm")
 
-__all__ = ["Prediction", "Recognizer", "load"]
+__all__ = ["Prediction", "Recognition", "Recognizer", "load"]

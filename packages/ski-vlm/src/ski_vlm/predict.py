@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ski_data.classes import read_classes
-from ski_data.errors import InputError, MissingFileError
+from ski_data.errors import InputError, MissingFileError, SkiDataError
 from ski_data.text import read_text
 from ski_data.video.decode import probe, read_frames
+from ski_data.video.guarded import GuardedReader
 from ski_data.video.sampling import test_indices
 from ski_data.video.transforms import center_crop, resize_short_side
 from ski_skeleton.errors import CheckpointError
 from ski_vlm.errors import ConfigError
+from ski_vlm.reading import in_order
 from ski_vlm.students import Student, load_student
+
+T = TypeVar("T")
+Video = str | Path | np.ndarray
+"""A file, or uint8 frames ``(T, H, W, 3)`` RGB of any length."""
 
 LISTS = (".csv", ".txt")
 """Endings of files of class names."""
@@ -31,6 +38,17 @@ class Prediction:
 
     label: str
     probability: float
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What became of one of many videos: classes by falling probability, or an error."""
+
+    video: str
+    """The file, or ``clip I`` for the I-th array of frames."""
+    predictions: tuple[Prediction, ...] = ()
+    error: str | None = None
+    """Why it could not be read; then there are no predictions."""
 
 
 class Recognizer:
@@ -49,9 +67,10 @@ class Recognizer:
         self.model.text.freeze()
         self.meta = meta or {}
         self.name = name
+        self._texts: tuple[tuple[str, ...], Tensor] | None = None
 
     def predict(
-        self, video: str | Path | np.ndarray, classes: Sequence[str], *, top_k: int | None = None
+        self, video: Video, classes: Sequence[str], *, top_k: int | None = None
     ) -> list[Prediction]:
         """Classes by falling probability.
 
@@ -66,31 +85,191 @@ class Recognizer:
             CheckpointError: the model's scores are not finite.
         """
         names = check_names(classes)
-        frames = torch.from_numpy(self.frames(video)[None]).to(self.device)
+        return self.rank(self.frames(video)[None], names, top_k)[0]
+
+    def predict_many(
+        self,
+        videos: Sequence[Video],
+        classes: Sequence[str],
+        *,
+        top_k: int | None = None,
+        batch_size: int = 8,
+        workers: int = 1,
+        timeout: float = 30.0,
+    ) -> Iterator[Recognition]:
+        """:meth:`predict` for many videos, in their order, as they are done.
+
+        A file that cannot be read is a result with an ``error``, not an exception.
+
+        Args:
+            videos: files, or uint8 frames ``(T, H, W, 3)`` RGB of any length.
+            classes: names in plain words; seen in training or not.
+            top_k: how many to give back of each; all by default.
+            batch_size: clips that the model sees at once.
+            workers: processes that read files ahead and may hang, crash or run out of memory at
+                hostile ones; 0 reads in this process, for files that are known to be sound.
+            timeout: seconds that a worker may take for one file.
+
+        Raises:
+            InputError: no class names, one twice, or settings out of range.
+            CheckpointError: the model's scores are not finite.
+        """
+        names = check_names(classes)
+        found = self.map_clips(
+            videos,
+            lambda clips: self.rank(clips, names, top_k),
+            batch_size=batch_size,
+            workers=workers,
+            timeout=timeout,
+        )
+        return self._recognitions(videos, found)
+
+    def _recognitions(
+        self,
+        videos: Sequence[Video],
+        found: Iterator[list[Prediction] | SkiDataError],
+    ) -> Iterator[Recognition]:
+        for number, (video, answer) in enumerate(zip(videos, found, strict=True)):
+            name = f"clip {number}" if isinstance(video, np.ndarray) else str(video)
+            if isinstance(answer, SkiDataError):
+                yield Recognition(name, error=str(answer))
+            else:
+                yield Recognition(name, tuple(answer))
+
+    def map_clips(
+        self,
+        videos: Sequence[Video],
+        answer: Callable[[np.ndarray], Sequence[T]],
+        *,
+        batch_size: int = 8,
+        workers: int = 1,
+        timeout: float = 30.0,
+    ) -> Iterator[T | SkiDataError]:
+        """Any answers about many videos, in their order, as they are done.
+
+        Args:
+            videos: files, or uint8 frames.
+            answer: batches of clips, uint8 ``(N, T, H, W, 3)`` at the model's input size, to N
+                answers.
+            batch_size: N at most.
+            workers: see :meth:`predict_many`.
+            timeout: see :meth:`predict_many`.
+
+        Raises:
+            InputError: settings out of range.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        clips = in_order(
+            videos, self.frames, ahead=2 * batch_size, workers=workers, timeout=timeout
+        )
+        return _in_batches(clips, answer, batch_size)
+
+    def rank(
+        self, clips: np.ndarray, names: Sequence[str], top_k: int | None = None
+    ) -> list[list[Prediction]]:
+        """Classes by falling probability for each of ``(N, T, H, W, 3)`` prepared clips.
+
+        Raises:
+            CheckpointError: the model's scores are not finite.
+        """
+        cosines, scale = self.cosines(clips, names)
+        ranked = []
+        for row in softmax(scale * cosines):
+            best = np.argsort(-row, kind="stable")[:top_k]
+            ranked.append([Prediction(names[k], float(row[k])) for k in best])
+        return ranked
+
+    def cosines(self, clips: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, float]:
+        """Similarities ``(N, K)`` of prepared clips with class names, and the model's scale.
+
+        Args:
+            clips: uint8 ``(N, T, H, W, 3)`` at the model's input size, see :meth:`frames`.
+            names: K class names.
+
+        Raises:
+            CheckpointError: they are not finite.
+        """
         with torch.inference_mode():
-            output = self.model(self.model.normalise(frames), names)
-            probabilities = output.logits.softmax(-1)[0].cpu().tolist()
-        if not all(map(math.isfinite, probabilities)):
+            pixels = torch.from_numpy(clips).to(self.device)
+            output = self.model.score(self.model.normalise(pixels), self.class_texts(names))
+        return self.checked(output.cosines), float(output.scale)
+
+    def class_texts(self, names: Sequence[str]) -> Tensor:
+        """The student's features ``(K, D)`` of class names; the last list asked for is kept."""
+        key = tuple(names)
+        if self._texts is None or self._texts[0] != key:
+            with torch.inference_mode():
+                self._texts = key, self.model.encode_classes(names)
+        return self._texts[1]
+
+    def checked(self, values: Tensor) -> np.ndarray:
+        """float32 numbers of the model, on the CPU.
+
+        Raises:
+            CheckpointError: some are not finite.
+        """
+        found = values.float().cpu().numpy()
+        if not np.isfinite(found).all():
             raise CheckpointError(
                 f"{self.name}: gives probabilities that are not finite numbers; it is damaged or "
                 "its training diverged: copy it again or train it again"
             )
-        ranked = sorted(zip(names, probabilities, strict=True), key=lambda pair: -pair[1])
-        return [Prediction(name, p) for name, p in ranked[:top_k]]
+        return found
 
-    def frames(self, video: str | Path | np.ndarray) -> np.ndarray:
-        """The T frames that the model sees, uint8 ``(T, H, W, 3)`` at its input size."""
-        config, size = self.model.config, self.model.image_size
+    def frames(self, video: Video, reader: GuardedReader | None = None) -> np.ndarray:
+        """The T frames that the model sees, uint8 ``(T, H, W, 3)`` at its input size.
+
+        Args:
+            video: a file, or uint8 frames.
+            reader: reads the file in its process; without it, it is read in this one.
+        """
+        length = self.model.config.frames
         if isinstance(video, np.ndarray):
             if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
                 raise InputError(
                     f"frames must be uint8 (T, H, W, 3) with T > 0, got {video.dtype} {video.shape}"
                 )
-            chosen = video[test_indices(len(video), config.frames)]
+            chosen = video[test_indices(len(video), length)]
+        elif reader is None:
+            chosen = read_frames(video, test_indices(probe(video).frames, length))
         else:
-            indices = test_indices(probe(video).frames, config.frames)
-            chosen = read_frames(video, indices)
-        return center_crop(resize_short_side(chosen, max(config.short_side, size)), size)
+            chosen = reader.read_frames(video, test_indices(reader.probe(video).frames, length))
+        return self.fitted(chosen)
+
+    def fitted(self, frames: np.ndarray) -> np.ndarray:
+        """Frames ``(T, H, W, 3)`` of any size at the model's input size, their middle square."""
+        size = self.model.image_size
+        resized = resize_short_side(frames, max(self.model.config.short_side, size))
+        return center_crop(resized, size)
+
+
+def _in_batches(
+    clips: Iterator[np.ndarray | SkiDataError],
+    answer: Callable[[np.ndarray], Sequence[T]],
+    batch_size: int,
+) -> Iterator[T | SkiDataError]:
+    """Answers and errors in the order of the clips and errors."""
+    waiting: list[np.ndarray | SkiDataError] = []
+
+    def flush() -> Iterator[T | SkiDataError]:
+        batch = [clip for clip in waiting if isinstance(clip, np.ndarray)]
+        answers = iter(answer(np.stack(batch)) if batch else ())
+        for clip in waiting:
+            yield clip if isinstance(clip, SkiDataError) else next(answers)
+        waiting.clear()
+
+    for clip in clips:
+        waiting.append(clip)
+        if len(waiting) == batch_size:
+            yield from flush()
+    yield from flush()
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
 
 def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Recognizer:

@@ -1,0 +1,29 @@
+"""A tiny student of each kind."""
+
+from __future__ import annotations
+
+from ski_skeleton.text import ClipConfig
+from ski_vlm.students import (
+    FrosterConfig,
+    PromptedConfig,
+    Student,
+    ViFiClipConfig,
+    XClipConfig,
+    build_student,
+)
+
+KINDS = {
+    "vifi-clip": (ViFiClipConfig, {}),
+    "vifi-clip-prompted": (PromptedConfig, {"image_depth": 2, "text_depth": 1}),
+    "x-clip": (XClipConfig, {}),
+    "froster": (FrosterConfig, {}),
+}
+
+
+def of_kind(kind: str, sizes: object, **more: object) -> Student:
+    """A student in evaluation mode, of 4 frames of 32 pixels."""
+    settings, extra = KINDS[kind]
+    clip = ClipConfig(architecture=None, sizes=sizes)
+    return build_student(
+        settings(clip=clip, **{"frames": 4, "short_side": 32, **extra, **more})
+    ).eval()
