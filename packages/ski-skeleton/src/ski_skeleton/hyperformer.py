@@ -87,7 +87,7 @@ class Pointwise(nn.Linear):
     """Linear layer over the last axis of ``(B, T, V, C)``, on the CPU as a 1x1 convolution.
 
     In this memory order both compute the same, and oneDNN's convolution is up to twice as fast as
-    MKL's matrix product where that does without AVX-512, as on AMD.
+    MKL's matrix product there on AMD processors.
     """
 
     def forward(self, x: Tensor) -> Tensor:
