@@ -111,3 +111,11 @@ def test_local_weights_are_loaded_strictly(tmp_path, clip):
 def test_wrong_settings_name_the_allowed(make, word):
     with pytest.raises(ConfigError, match=word):
         make()
+
+
+def test_cached_texts_are_full_precision_whatever_asked_first(clip):
+    tower = ClipTextTower(clip).freeze()
+    with torch.autocast("cpu", torch.bfloat16):
+        first = tower.encode_text(["sit down", "stand up"])
+    assert first.dtype == torch.float32
+    assert torch.equal(tower.encode_text(["sit down", "stand up"]), first)

@@ -13,16 +13,19 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
+import yaml
 
-from ski_data.config import from_plain
+from ski_data.config import from_plain, to_plain
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_eval import Predictions, format_interval, save_predictions, write_card
 from ski_eval.results import ResultCard
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.pipeline import claim_run
-from ski_skeleton.train.processes import is_main_process, need_one_process, stage
+from ski_skeleton.train.processes import is_main_process, need_one_process, process_count, stage
 from ski_vlm.data import Clips, open_clips
 from ski_vlm.evaluation import PROTOCOLS, answerers, make_cards, predict_clips
+from ski_vlm.plan import fitting_accumulation, plan
+from ski_vlm.plan import report as report_plan
 from ski_vlm.predict import check_device
 from ski_vlm.recipe import VideoRecipe, read_recipe
 from ski_vlm.students import load_student
@@ -53,19 +56,37 @@ def recipes(copy: str | None = None) -> None:
     print(name)
 
 
-def train(recipe: str, *, out: str, seeds: int | None = None) -> None:
+def train(
+    recipe: str,
+    *,
+    out: str,
+    seeds: int | None = None,
+    set: tuple[str, ...] = (),
+    fit_memory: bool = False,
+    dry_run: bool = False,
+) -> None:
     """Train the video student of a recipe; the same command goes on after a kill.
 
     Args:
         recipe: YAML file of a recipe; see the command recipes.
         out: run folder; gets a folder per seed with logs, checkpoints while training, and models.
         seeds: train the seeds 0 to SEEDS-1 in the place of the recipe's.
+        set: changes of single settings, e.g. '["method.alpha=0.1","data.manifest=clips.jsonl"]'.
+        fit_memory: choose the accumulation so that a micro-batch fits the GPU; the batch of a step
+            stays the same.
+        dry_run: print parameters, memory and steps, and train nothing.
     """
-    settings = read_recipe(recipe)
+    settings = read_recipe(recipe, set)
     if seeds is not None:
         if seeds < 1:
             raise InputError(f"--seeds must be at least 1, got {seeds}")
         settings = replace(settings, seeds=tuple(range(seeds)))
+    if fit_memory:
+        settings = fitted(settings)
+    if dry_run:
+        print(yaml.safe_dump(to_plain(settings), sort_keys=False, default_flow_style=None), end="")
+        print(report_plan(plan(settings, processes=process_count())))
+        return
     run = Path(out)
     clips = open_clips(settings.data)
     for note in check_sources(settings, clips)[1]:
@@ -80,6 +101,19 @@ def train(recipe: str, *, out: str, seeds: int | None = None) -> None:
             raise ConfigError(f"{recipe}: {error}") from error
         if is_main_process():
             print(seed_folder(run, seed) / MODEL)
+
+
+def fitted(settings: VideoRecipe) -> VideoRecipe:
+    """The recipe with as many micro-batches per step as this machine's GPU needs.
+
+    Raises:
+        ConfigError: no GPU, or one that is too small.
+    """
+    if not torch.cuda.is_available():
+        raise ConfigError("--fit_memory asks a GPU for its free memory; there is none here")
+    free, _ = torch.cuda.mem_get_info()
+    accumulation = fitting_accumulation(settings, free, processes=process_count())
+    return replace(settings, train=replace(settings.train, accumulation=accumulation))
 
 
 def evaluate(run: str, *, device: str = "cpu", batch_size: int = 16, json: bool = False) -> None:

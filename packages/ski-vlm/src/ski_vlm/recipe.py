@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 from ski_data.config import from_plain, read_yaml
+from ski_data.errors import InputError
 from ski_data.skeleton import FeederConfig
 from ski_data.splits import zero_shot_split
 from ski_data.video.transforms import VideoTransformConfig
@@ -127,9 +131,7 @@ class VideoRecipe:
             wrong.append(f"method {self.method.kind} takes no skeleton; leave the setting out")
         if self.start is not None and self.student.clip.pretrained is not None:
             wrong.append("start brings all weights; leave out student.clip.pretrained")
-        if isinstance(self.method, ResidualConfig) != isinstance(self.student, FrosterConfig) and (
-            isinstance(self.method, ResidualConfig)
-        ):
+        if isinstance(self.method, ResidualConfig) and self.student.kind != "froster":
             wrong.append("residual distillation is FROSTER's; set student.kind to froster")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             wrong.append(f"seeds must be different numbers from 0 on, got {self.seeds}")
@@ -137,11 +139,38 @@ class VideoRecipe:
             raise ConfigError("recipe: " + "; ".join(wrong))
 
 
-def read_recipe(path: str | Path) -> VideoRecipe:
+def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> VideoRecipe:
     """A recipe from YAML.
+
+    Args:
+        path: the file.
+        changes: single settings as ``part.name=value``, the value written as in YAML.
 
     Raises:
         MissingFileError, InputError: no such file, or settings that cannot be; the text is one
             line and names the file.
     """
-    return from_plain(VideoRecipe, read_yaml(path), str(path))
+    plain = read_yaml(path)
+    for change in changes:
+        plain = changed(plain, change)
+    return from_plain(VideoRecipe, plain, str(path))
+
+
+def changed(plain: Any, change: str) -> Any:
+    """Plain settings with one of them set: ``part.name=value``.
+
+    Raises:
+        InputError: no name, no value, or a value that is no YAML.
+    """
+    name, equals, text = change.partition("=")
+    keys = name.split(".")
+    if not equals or not all(keys):
+        raise InputError(f"a change is written part.name=value, not {change!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{change!r}: {text!r} is no YAML value") from error
+    new = dict(plain) if isinstance(plain, Mapping) else {}
+    if len(keys) == 1:
+        return {**new, keys[0]: value}
+    return {**new, keys[0]: changed(new.get(keys[0]), f"{'.'.join(keys[1:])}={text}")}

@@ -109,6 +109,6 @@ class FineTuneVideo(Task):
         """``video`` uint8 ``(N, T, H, W, 3)`` and ``label`` ``(N,)`` to ``loss``."""
         targets = smooth(batch["label"], len(self.names), self.config.label_smoothing)
         mixed = mix_batch(self.student.normalise(batch["video"]), targets, self.config.mix)
-        logits = self.student(mixed.video, self.names).logits
+        logits = self.student.forward_training(mixed.video, self.names).logits
         accuracy = (logits.argmax(-1) == mixed.targets.argmax(-1)).float().mean()
         return {"loss": soft_cross_entropy(logits, mixed.targets), "accuracy": accuracy}

@@ -138,8 +138,19 @@ def test_training_texts_follow_the_generator(model, names):
     assert one[1] == names
     drawn = {model.training_prompts(names, np.random.default_rng((0, s)))[0][0] for s in range(99)}
     assert len(drawn) > 20
-    text = model.encode_training_classes(names, np.random.default_rng((0, 5)))
-    torch.testing.assert_close(text, ensemble(model.text, one))
+
+
+def test_a_training_step_draws_its_template(model, batch, names):
+    video = model.normalise(batch["video"])
+    torch.manual_seed(3)
+    first = model.forward_training(video, names).text
+    torch.manual_seed(3)
+    torch.testing.assert_close(model.forward_training(video, names).text, first)
+    torch.manual_seed(3)
+    drawn = np.random.default_rng(int(torch.randint(2**62, ())))
+    expected = ensemble(model.text, model.training_prompts(names, drawn))
+    torch.testing.assert_close(first, expected)
+    assert not torch.allclose(model.encode_classes(names), first)
 
 
 def test_labels_may_be_rewritten(config, names):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def build_clip(config: ClipConfig) -> CLIP:
         if tag is not None and tag in tags:
             model = open_clip.create_model(config.architecture, pretrained=tag, weights_only=True)
         else:
-            model = open_clip.create_model(config.architecture, pretrained=None)
+            model = _random_clip(config.architecture)
         if not isinstance(model, CLIP):
             raise ConfigError(
                 f"{config.architecture} keeps its text tower apart; the students need a plain "
@@ -133,6 +134,26 @@ def build_clip(config: ClipConfig) -> CLIP:
     if config.pretrained is not None:
         load_strictly(model, openai_state(read_weights(config.pretrained)), config.pretrained)
     return model
+
+
+def _random_clip(architecture: str) -> CLIP:
+    """An open_clip model with random weights, on the default device.
+
+    open_clip warns of random weights; here they are asked for, or others follow.
+    """
+    import open_clip
+
+    root = logging.getLogger()
+    root.addFilter(_is_no_warning)
+    try:
+        where = torch.get_default_device()  # "meta" where only sizes are asked for
+        return open_clip.create_model(architecture, pretrained=None, device=where)
+    finally:
+        root.removeFilter(_is_no_warning)
+
+
+def _is_no_warning(record: logging.LogRecord) -> bool:
+    return record.levelno != logging.WARNING
 
 
 def openai_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -241,8 +262,8 @@ class ClipTextTower(nn.Module):
         ids = ids.to(self.positional_embedding.device)
         if not self.frozen:
             return self.encode_tokens(ids)
-        with torch.no_grad():
-            self._cache[key] = self.encode_tokens(ids)
+        with torch.no_grad(), torch.autocast(ids.device.type, enabled=False):
+            self._cache[key] = self.encode_tokens(ids)  # serves float32 callers, too
         return self._cache[key]
 
     def token_text(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from ski_skeleton.skeleton_clip import SkeletonClip
 from ski_skeleton.text import class_prompts
 from ski_skeleton.train.task import Batch, Losses, Task
 from ski_vlm.distill.losses import feature_distance, soft_cross_entropy
+from ski_vlm.distill.residual import projector
 from ski_vlm.errors import ConfigError
 from ski_vlm.mixing import mix_batch, smooth
 from ski_vlm.students import Student
@@ -51,15 +52,11 @@ class FeatureConfig:
 
 
 class ResidualProjection(nn.Module):
-    """``f + 0.1 P(f)``, P of two linear layers without bias; at first P gives zero."""
+    """``f + 0.1 P(f)``, P as FROSTER's projectors: at first it gives zero."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(width, width, bias=False), nn.GELU(), nn.Linear(width, width, bias=False)
-        )
-        nn.init.kaiming_normal_(self.layers[0].weight)
-        nn.init.zeros_(self.layers[2].weight)
+        self.layers = projector(width)
 
     def forward(self, features: Tensor) -> Tensor:
         """``(..., D)`` to ``(..., D)``."""
@@ -112,7 +109,7 @@ class FeatureDistillation(Task):
         config = self.config
         targets = smooth(batch["label"], len(self.names), config.label_smoothing)
         mixed = mix_batch(self.student.normalise(batch["video"]), targets, config.mix)
-        output = self.student(mixed.video, self.names)
+        output = self.student.forward_training(mixed.video, self.names)
         with torch.no_grad():
             skeleton = self.teacher.embed(batch["skeleton"])
             if config.unit_skeleton:

@@ -81,7 +81,7 @@ class ResidualTerms(nn.Module):
         self.teacher.eval()
         self.share = share
         width = teacher.text.width
-        self.image_projector, self.text_projector = _projector(width), _projector(width)
+        self.image_projector, self.text_projector = projector(width), projector(width)
 
     def train(self, mode: bool = True) -> ResidualTerms:
         """The teacher stays in evaluation mode."""
@@ -184,7 +184,7 @@ class ResidualDistillation(Task):
         return [*self.student.parameter_groups(), *decay_groups(self.terms.named_parameters())]
 
 
-def _projector(width: int) -> nn.Sequential:
+def projector(width: int) -> nn.Sequential:
     """Two layers without biases, the second zero at the start."""
     first, second = (nn.Linear(width, width, bias=False) for _ in range(2))
     nn.init.kaiming_normal_(first.weight)

@@ -175,7 +175,7 @@ class SkeletonDistillation(Task):
         """What the student says, and FROSTER's weighted distances where they are asked for."""
         config, student = self.config.residual, self.student
         if config is None or self.terms is None or self.steps is None:
-            return student(video, self.names), None
+            return student.forward_training(video, self.names), None
         assert isinstance(student, Froster)  # checked at the start
         step = self.steps.advance() if self.training else self.steps.value
         prompts = student.training_prompts(self.names, np.random.default_rng((config.seed, step)))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from open_clip.model import CLIP
 from torch import Tensor, nn
@@ -106,14 +105,6 @@ class Student(nn.Module):
         """Unit text features ``(K, D)`` of class names under this model's prompt template."""
         return self.text.unit_text(class_prompts(names, self.config.template))
 
-    def encode_training_classes(
-        self,
-        names: Sequence[str],
-        generator: np.random.Generator,  # noqa: ARG002
-    ) -> Tensor:
-        """Class texts of one training step, where a student draws its prompts anew each time."""
-        return self.encode_classes(names)
-
     def score(self, video: Tensor, text: Tensor) -> StudentOutput:
         """Normalised ``(N, T, 3, H, W)`` and unit class texts ``(K, D)`` to the output.
 
@@ -125,6 +116,10 @@ class Student(nn.Module):
     def forward(self, video: Tensor, names: Sequence[str]) -> StudentOutput:
         """Normalised ``(N, T, 3, H, W)`` and K class names to :class:`StudentOutput`."""
         return self.score(video, self.encode_classes(names))
+
+    def forward_training(self, video: Tensor, names: Sequence[str]) -> StudentOutput:
+        """:meth:`forward` in a training step, for students that draw their prompts in each."""
+        return self(video, names)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups of the optimiser; ``scale`` multiplies the learning rate of a group."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ski_skeleton.text import ClipTextTower, class_prompts
 from ski_skeleton.text.prompts import NAME_TEMPLATE
-from ski_vlm.students.base import StudentConfig
+from ski_vlm.students.base import StudentConfig, StudentOutput
 from ski_vlm.students.groups import decay_groups
 from ski_vlm.students.templates import TEMPLATES, rewritten_labels, template_prompts
 from ski_vlm.students.transformer import (
@@ -101,11 +101,10 @@ class Froster(FrameTransformer):
         """Unit text features ``(K, D)`` over all templates and the bare labels."""
         return ensemble(self.text, self.prompts(names))
 
-    def encode_training_classes(
-        self, names: Sequence[str], generator: np.random.Generator
-    ) -> Tensor:
-        """Unit text features ``(K, D)`` over one drawn template and the bare labels."""
-        return ensemble(self.text, self.training_prompts(names, generator))
+    def forward_training(self, video: Tensor, names: Sequence[str]) -> StudentOutput:
+        """Against one template, drawn from torch's CPU generator, and the bare labels."""
+        generator = np.random.default_rng(int(torch.randint(2**62, ())))
+        return self.score(video, ensemble(self.text, self.training_prompts(names, generator)))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All at one learning rate; vectors and scalars do not decay."""
