@@ -9,9 +9,12 @@ from ski_vlm import __version__
 
 COMMANDS = {
     "predict": "ski_vlm.predict_command:predict",
+    "stream": "ski_vlm.stream_command:stream",
+    "calibrate": "ski_vlm.stream_command:calibrate",
     "train": "ski_vlm.commands:train",
     "evaluate": "ski_vlm.commands:evaluate",
     "recipes": "ski_vlm.commands:recipes",
+    "convert": "ski_vlm.convert.command:convert",
 }
 """Imported when they are asked for."""
 
