@@ -173,15 +173,19 @@ class Recognizer:
         Raises:
             CheckpointError: the model's scores are not finite.
         """
-        cosines, scale = self.cosines(clips, names)
         ranked = []
-        for row in softmax(scale * cosines):
+        for row in softmax(self.scale * self.cosines(clips, names)):
             best = np.argsort(-row, kind="stable")[:top_k]
             ranked.append([Prediction(names[k], float(row[k])) for k in best])
         return ranked
 
-    def cosines(self, clips: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, float]:
-        """Similarities ``(N, K)`` of prepared clips with class names, and the model's scale.
+    @property
+    def scale(self) -> float:
+        """What the model multiplies cosines by before it compares classes."""
+        return float(self.model.logit_scale.detach().exp())
+
+    def cosines(self, clips: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Similarities ``(N, K)`` of prepared clips with class names.
 
         Args:
             clips: uint8 ``(N, T, H, W, 3)`` at the model's input size, see :meth:`frames`.
@@ -193,7 +197,7 @@ class Recognizer:
         with torch.inference_mode():
             pixels = torch.from_numpy(clips).to(self.device)
             output = self.model.score(self.model.normalise(pixels), self.class_texts(names))
-        return self.checked(output.cosines), float(output.scale)
+        return self.checked(output.cosines)
 
     def class_texts(self, names: Sequence[str]) -> Tensor:
         """The student's features ``(K, D)`` of class names; the last list asked for is kept."""

@@ -1,0 +1,231 @@
+"""Commands for long and live video: segments, and the threshold that rejects other actions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, TextIO
+
+import numpy as np
+
+from ski_data.errors import ExistingOutputError, InputError
+from ski_data.progress import Progress
+from ski_vlm.calibration import (
+    calibrate as calibrate_scores,
+)
+from ski_vlm.calibration import (
+    hash_model,
+    read_calibration,
+    write_calibration,
+)
+from ski_vlm.predict import load, read_class_names
+from ski_vlm.reading import find_records
+from ski_vlm.segments import Segment, Smoothing
+from ski_vlm.stream import Stream, StreamConfig
+
+log = logging.getLogger(__name__)
+
+
+def stream(
+    source: str,
+    *,
+    model: str,
+    classes: str,
+    window: float = StreamConfig.window,
+    stride: float = StreamConfig.stride,
+    smoothing: Smoothing = StreamConfig.smoothing,
+    span: int = StreamConfig.span,
+    threshold: float | None = None,
+    calibration: str | None = None,
+    format: Literal["csv", "jsonl"] = "csv",
+    out: str | None = None,
+    timeout: float = 10.0,
+    device: str = "cpu",
+) -> None:
+    """Tell what goes on in long or live video, from when to when; Ctrl-C ends it.
+
+    A segment is written as soon as it is over: start and end in seconds, class, score. How the
+    model kept up is told on standard error at the end.
+
+    Args:
+        source: a video file; a camera's number such as 0; or an address (rtsp://, http://, ...).
+        model: a trained model folder, or a run folder that holds one.
+        classes: names separated by commas, or a file with one per line or columns id,name.
+        window: seconds that the model sees at once.
+        stride: seconds from window to window.
+        smoothing: none, exponential or median, of the scores of successive windows.
+        span: windows over which is smoothed.
+        threshold: least probability; windows with less show none of the classes.
+        calibration: file of the command calibrate, in place of a threshold.
+        format: csv (start,end,label,score) or jsonl.
+        out: file to write in place of standard output.
+        timeout: seconds to wait for a camera or address.
+        device: cpu, cuda or cuda:N.
+    """
+    names = read_class_names(classes)
+    if threshold is not None and calibration is not None:
+        raise InputError("give --threshold or --calibration, not both")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"--threshold is a probability in 0..1, got {threshold}")
+    rejection: dict[str, object] = {"threshold": threshold}
+    if calibration is not None:
+        found = read_calibration(calibration)
+        rejection = {"score": found.score, "threshold": found.threshold}
+    config = StreamConfig(window, stride, smoothing, span, **rejection)  # type: ignore[arg-type]
+    recognizer = load(model, device=device)
+    if calibration is not None:
+        found.check(names, hash_model(model), calibration)
+    elif threshold is None:
+        log.warning("no threshold: every window gets one of the classes; see ski-vlm calibrate")
+    running = Stream(recognizer, names, config)
+    try:
+        with growing_file(out) as file:
+            write = WRITERS[format](file)
+            try:
+                for segment in running.segments(source, timeout=timeout):
+                    write(segment)
+            except KeyboardInterrupt:
+                log.info("stopped")
+            finally:
+                for segment in running.close():
+                    write(segment)
+    finally:
+        if running.stats.windows:
+            print(running.stats, file=sys.stderr)
+
+
+@contextmanager
+def growing_file(out: str | None) -> Iterator[TextIO]:
+    """Standard output, or a new file that can be read while it grows; none after an early error.
+
+    Raises:
+        ExistingOutputError: it is there already.
+    """
+    if out is None:
+        yield sys.stdout
+        return
+    path = Path(out)
+    if path.exists():
+        raise ExistingOutputError(f"{out}: already there; name another file or remove it")
+    with path.open("x", encoding="utf-8", newline="") as file:
+        at_start = None
+        try:
+            yield file
+        except Exception:
+            at_start = path.read_text(encoding="utf-8").count("\n") <= 1
+            raise
+        finally:
+            if at_start:  # nothing but the header
+                path.unlink()
+
+
+def csv_writer(file: TextIO) -> Callable[[Segment], None]:
+    """Writes segments as rows, each at once."""
+    rows = csv.writer(file, lineterminator="\n")
+
+    def row(*values: object) -> None:
+        rows.writerow(values)
+        file.flush()
+
+    row("start", "end", "label", "score")
+    return lambda s: row(f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.score:.6f}")
+
+
+def jsonl_writer(file: TextIO) -> Callable[[Segment], None]:
+    """Writes segments as objects, each at once."""
+
+    def write(segment: Segment) -> None:
+        row = {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(segment).items()}
+        print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
+
+    return write
+
+
+WRITERS = {"csv": csv_writer, "jsonl": jsonl_writer}
+
+
+def calibrate(
+    manifest: str,
+    *,
+    model: str,
+    classes: str,
+    out: str,
+    labels: str | None = None,
+    workers: int = 1,
+    batch_size: int = 8,
+    timeout: float = 30.0,
+    device: str = "cpu",
+) -> int:
+    """Measure from which score on a clip shows one of the classes, on labelled clips.
+
+    Needs clips of the classes and clips of none of them. Takes the score (probability, cosine or
+    margin) that tells them apart best, and the threshold that is best for both kinds.
+
+    Args:
+        manifest: labelled clips.
+        model: a trained model folder, or a run folder that holds one.
+        classes: names separated by commas, or a file, as they will be asked for.
+        out: file to write, for the option --calibration of the command stream.
+        labels: file with the names of the manifest's labels; by default those of the classes. A
+            clip without a label, or whose label is none of the classes, is an unknown one.
+        workers: processes that read videos; 0 reads without them.
+        batch_size: clips that the model sees at once.
+        timeout: seconds that a process may take for one video.
+        device: cpu, cuda or cuda:N.
+    """
+    names = read_class_names(classes)
+    meanings = names if labels is None else read_class_names(labels)
+    if Path(out).exists():
+        raise ExistingOutputError(f"{out}: already there; name another file or remove it")
+    records = find_records(manifest)
+    beyond = [r for r in records if r.label is not None and r.label >= len(meanings)]
+    if beyond:
+        raise InputError(
+            f"{manifest}: {beyond[0].name} has label {beyond[0].label}, there are "
+            f"{len(meanings)} names; give the names of all labels by --labels"
+        )
+    known = [r.label is not None and meanings[r.label] in names for r in records]
+    if all(known) or not any(known):
+        raise InputError(
+            f"{manifest}: {sum(known)} clips of the classes and {len(known) - sum(known)} of none "
+            "of them; both are needed"
+        )
+    recognizer = load(model, device=device)
+    found = recognizer.map_clips(
+        [r.video for r in records],
+        lambda clips: list(recognizer.cosines(clips, names)),
+        batch_size=batch_size,
+        workers=workers,
+        timeout=timeout,
+    )
+    rows, kinds = [], []
+    with Progress("calibrate", len(records)) as progress:
+        for done, (answer, is_known) in enumerate(zip(found, known, strict=True), 1):
+            if isinstance(answer, np.ndarray):
+                rows.append(answer)
+                kinds.append(is_known)
+            else:
+                print(f"ski-vlm: {answer}", file=sys.stderr)
+            progress.update(done)
+    if not rows:
+        raise InputError(f"{manifest}: none of its videos could be read")
+    result = calibrate_scores(
+        np.stack(rows),
+        recognizer.scale,
+        np.array(kinds),
+        names=names,
+        model_hash=hash_model(model),
+    )
+    write_calibration(out, result)
+    areas = ", ".join(f"{name} {area:.3f}" for name, area in result.auroc.items())
+    print(f"{out}: {result.score} >= {result.threshold:.4g}")
+    print(f"  accepts {result.accepted:.1%} of {result.known} known clips")
+    print(f"  rejects {result.rejected:.1%} of {result.unknown} unknown clips")
+    print(f"  areas under the ROC curve: {areas}")
+    return 1 if len(rows) < len(records) else 0

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_vlm.calibration import (
+    auroc,
+    best_threshold,
+    calibrate,
+    hash_names,
+    read_calibration,
+    score_of,
+    write_calibration,
+)
+from ski_vlm.errors import ConfigError
+
+SCORES = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=12).map(np.array)
+
+
+@given(SCORES, SCORES)
+def test_area_is_that_of_scikit_learn(known, unknown):
+    truth = [1] * len(known) + [0] * len(unknown)
+    wanted = roc_auc_score(truth, np.concatenate([known, unknown]))
+    assert auroc(known, unknown) == pytest.approx(wanted)
+
+
+@given(SCORES, SCORES)
+def test_no_threshold_is_better(known, unknown):
+    threshold, accepted, rejected = best_threshold(known, unknown)
+    assert accepted == pytest.approx((known >= threshold).mean())
+    assert rejected == pytest.approx((unknown < threshold).mean())
+    for other in np.arange(-0.5, 10):
+        assert (known >= other).mean() + (unknown < other).mean() <= accepted + rejected + 1e-9
+
+
+def test_scores():
+    cosines = np.array([[0.3, 0.1, 0.2], [0.0, 0.0, 0.0]])
+    np.testing.assert_allclose(score_of(cosines, 100.0, "cosine"), [0.3, 0.0])
+    np.testing.assert_allclose(score_of(cosines, 100.0, "margin"), [0.1, 0.0], atol=1e-12)
+    np.testing.assert_allclose(
+        score_of(cosines, 10.0, "probability"), [1 / (1 + np.exp(-1) + np.exp(-2)), 1 / 3]
+    )
+    with pytest.raises(ConfigError, match="two classes"):
+        score_of(cosines[:, :1], 1.0, "margin")
+
+
+def made(**changes):
+    """Known clips are near one class; all are equally unlike in the others."""
+    rng = np.random.default_rng(0)
+    cosines = rng.normal(0.1, 0.01, (40, 3))
+    known = np.arange(40) < 20
+    cosines[known, 0] += 0.2
+    cosines[~known] += 0.3  # a cosine alone would be fooled
+    found = calibrate(cosines, 100.0, known, names=["a", "b", "c"], model_hash="m")
+    return replace(found, **changes)
+
+
+def test_the_best_score_is_taken():
+    found = made()
+    assert found.score != "cosine"
+    assert found.auroc[found.score] == max(found.auroc.values())
+    assert found.auroc["cosine"] < 0.1
+    assert (found.accepted, found.rejected, found.known, found.unknown) == (1, 1, 20, 20)
+
+
+def test_one_class_is_calibrated_by_its_cosine():
+    cosines = np.array([[0.3], [0.1]])
+    known = np.array([True, False])
+    found = calibrate(cosines, 100.0, known, names=["a"], model_hash="m")
+    assert (found.score, found.threshold) == ("cosine", pytest.approx(0.2))
+
+
+def test_both_kinds_are_needed():
+    for known in (np.ones(3, bool), np.zeros(3, bool)):
+        with pytest.raises(InputError, match="none of them"):
+            calibrate(np.zeros((3, 2)), 1.0, known, names=["a", "b"], model_hash="m")
+
+
+def test_round_trip_and_what_it_fits(tmp_path):
+    path = tmp_path / "c.json"
+    write_calibration(path, made())
+    found = read_calibration(path)
+    assert found == made()
+    found.check(["c", "a", "b"], "m", "c.json")
+    with pytest.raises(InputError, match="another list"):
+        found.check(["a", "b", "d"], "m", "c.json")
+    with pytest.raises(InputError, match="another model"):
+        found.check(["a", "b", "c"], "n", "c.json")
+    with pytest.raises(ExistingOutputError):
+        write_calibration(path, made())
+    assert hash_names(["喝水", "b"]) == hash_names(["b", "喝水"])
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"score": "guess"}', "\x00"])
+def test_damaged_files(tmp_path, text):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"c\.json"):
+        read_calibration(path)
+    with pytest.raises(MissingFileError):
+        read_calibration(tmp_path / "absent.json")
+
+
+def test_another_version(tmp_path):
+    write_calibration(tmp_path / "c.json", made(format=2))
+    assert json.loads((tmp_path / "c.json").read_text())["format"] == 2
+    with pytest.raises(InputError, match="version 2"):
+        read_calibration(tmp_path / "c.json")
