@@ -189,3 +189,33 @@ def test_bad_recipes(tmp_path, clips, capsys, changes, told):
 def test_evaluate_wants_a_finished_run(tmp_path, clips, capsys):
     assert main(["evaluate", str(tmp_path)]) == 2
     assert "no run of the command train" in capsys.readouterr().err
+
+
+def test_calibration_is_tuned_on_another_runs_classes(tmp_path, clips, capsys):
+    three = plain_recipe(clips)
+    three["data"] |= {"unseen": ["bow", "wave"]}
+    assert run(tmp_path, three) == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    wide = plain_recipe(clips)
+    assert run(other, wide) == 0
+    assert main(["evaluate", str(other / "run")]) == 0
+    capsys.readouterr()
+    flags = ["--calibrate_with", str(other / "run")]
+    assert main(["evaluate", str(tmp_path / "run"), *flags]) == 2
+    assert "unseen here" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "results").exists()
+
+
+def test_a_calibrated_run_has_cards_of_their_own(tmp_path, clips, monkeypatch):
+    assert run(tmp_path, plain_recipe(clips)) == 0
+    found = {"video": 1e6}  # takes every seen class out of the race
+    monkeypatch.setattr("ski_vlm.commands.tuning_factors", lambda *_: found)
+    assert main(["evaluate", str(tmp_path / "run"), "--calibrate_with", "other"]) == 0
+    cards = [card for _, card in read_cards(tmp_path / "run" / "results")]
+    by = {(card.protocol, card.metric): card for card in cards}
+    assert by["generalised zero-shot, calibrated", "S"].value == 0
+    zero_shot = by["zero-shot, unseen classes", "top-1"].value
+    assert by["generalised zero-shot, calibrated", "U"].value == zero_shot
+    assert by["generalised zero-shot, calibrated", "H"].config["factor"] == 1e6
+    assert by["generalised zero-shot", "H"].config["factor"] == 0

@@ -17,13 +17,20 @@ import yaml
 
 from ski_data.config import from_plain, to_plain
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
-from ski_eval import Predictions, format_interval, save_predictions, write_card
+from ski_eval import (
+    Predictions,
+    format_interval,
+    load_predictions,
+    save_predictions,
+    write_card,
+)
 from ski_eval.results import ResultCard
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.pipeline import claim_run
 from ski_skeleton.train.processes import is_main_process, need_one_process, process_count, stage
+from ski_skeleton.zeroshot.protocol import best_factor
 from ski_vlm.data import Clips, open_clips
-from ski_vlm.evaluation import PROTOCOLS, answerers, make_cards, predict_clips
+from ski_vlm.evaluation import ALL, PROTOCOLS, answerers, make_cards, predict_clips
 from ski_vlm.plan import fitting_accumulation, plan
 from ski_vlm.plan import report as report_plan
 from ski_vlm.predict import check_device
@@ -116,13 +123,23 @@ def fitted(settings: VideoRecipe) -> VideoRecipe:
     return replace(settings, train=replace(settings.train, accumulation=accumulation))
 
 
-def evaluate(run: str, *, device: str = "cpu", batch_size: int = 16, json: bool = False) -> None:
+def evaluate(
+    run: str,
+    *,
+    calibrate_with: str | None = None,
+    device: str = "cpu",
+    batch_size: int = 16,
+    json: bool = False,
+) -> None:
     """Test a trained run: unseen classes, unseen people, and both among all classes.
 
     Writes predictions beside the models and one result card per figure into RUN/results.
 
     Args:
         run: folder of the command train.
+        calibrate_with: a tested run of the same kind whose unseen classes are seen ones of this
+            run; the factor that is best there is taken off the seen classes' scores here
+            (calibrated stacking), on cards of their own.
         device: cpu, cuda or cuda:N.
         batch_size: clips at once.
         json: print one JSON object per figure instead of a table.
@@ -137,12 +154,15 @@ def evaluate(run: str, *, device: str = "cpu", batch_size: int = 16, json: bool 
     if target.exists():
         raise ExistingOutputError(f"{target}: already there; remove it to test again")
     clips = open_clips(settings.data)
+    tuning = None if calibrate_with is None else tuning_factors(Path(calibrate_with), clips)
     found: dict[tuple[str, str], list[Predictions]] = {}
     notes = check_sources(settings, clips)[1]
     for seed in settings.seeds:
         with stage(f"evaluate, seed {seed}") as report:
             _evaluate_seed(settings, clips, folder, seed, where, batch_size, found, report)
-    cards = make_cards(settings, clips, found, seconds=time.monotonic() - started, notes=notes)
+    cards = make_cards(
+        settings, clips, found, seconds=time.monotonic() - started, notes=notes, factors=tuning
+    )
     part = folder / f".{RESULTS}.part"
     shutil.rmtree(part, ignore_errors=True)
     for card in cards:
@@ -183,6 +203,42 @@ def _evaluate_seed(
             found.setdefault((way.title, protocol), []).append(predictions)
             name = f"{way.title.replace(', ', '-').replace(' ', '-')}-{protocol}.npz"
             save_predictions(predictions, place / name, overwrite=True)
+
+
+def tuning_factors(run: Path, clips: Clips) -> dict[str, float]:
+    """Per answer the factor of calibrated stacking that is best on another run's own test.
+
+    Args:
+        run: tested, with pseudo-unseen classes.
+        clips: of the run that is to be calibrated.
+
+    Raises:
+        InputError: its test has seen an unseen class of ``clips``, or has only one kind of class.
+        MissingFileError: no tested run.
+    """
+    settings = read_run(run)
+    place = seed_folder(run, settings.seeds[0])
+    paths = sorted(place.glob(f"*-{ALL}.npz"))
+    if not paths:
+        raise MissingFileError(
+            f"{run}: no predictions among all classes; test it with the command evaluate, on seen "
+            "and unseen classes (train_subjects)"
+        )
+    hidden = set() if clips.unseen is None else set(clips.unseen.names)
+    factors = {}
+    for path in paths:
+        predictions = load_predictions(path)
+        leaked = sorted(hidden.intersection(predictions.classes))
+        if leaked:
+            raise InputError(
+                f"{run}: its classes hold {leaked}, which are unseen here; calibrate with a run "
+                "whose classes are all seen ones of this run"
+            )
+        answer = str(predictions.meta["answer"])
+        factors[answer] = best_factor(
+            predictions.logits, predictions.labels, predictions.unseen or ()
+        )[0]
+    return factors
 
 
 def seed_folder(run: Path, seed: int) -> Path:

@@ -224,6 +224,7 @@ def make_cards(
     *,
     seconds: float,
     notes: tuple[str, ...] = (),
+    factors: Mapping[str, float] | None = None,
 ) -> list[ResultCard]:
     """One card per answer, protocol and metric: the mean over seeds, and its interval.
 
@@ -236,13 +237,21 @@ def make_cards(
         found: predictions of each seed by answer and protocol.
         seconds: wall time.
         notes: said on every card.
+        factors: of calibrated stacking by answer, tuned elsewhere; adds cards of a protocol of
+            their own.
     """
     where, cards = environment(), []
-    for (answer, protocol), by_seed in found.items():
+    titled = [(answer, name, PROTOCOLS[name], 0.0, found[answer, name]) for answer, name in found]
+    titled += [
+        (answer, ALL, f"{PROTOCOLS[ALL]}, calibrated", factor, found[answer, ALL])
+        for answer, factor in (factors or {}).items()
+        if (answer, ALL) in found
+    ]
+    for answer, name, protocol, factor, by_seed in titled:
         figures: dict[str, list[Score]] = {}
         for predictions in by_seed:
-            for row in score(predictions, rng=np.random.default_rng(0)):
-                if protocol != ALL or row.protocol == "generalised":
+            for row in score(predictions, rng=np.random.default_rng(0), factor=factor):
+                if name != ALL or row.protocol == "generalised":
                     figures.setdefault(row.metric, []).append(row)
         for metric, rows in figures.items():
             values = [row.value for row in rows if row.value is not None]
@@ -255,7 +264,7 @@ def make_cards(
                     method=f"{recipe.student.kind}, {recipe.method.kind}, by {answer}",
                     dataset=clips.split_name.partition("/")[0],
                     split=clips.split_name,
-                    protocol=PROTOCOLS[protocol],
+                    protocol=protocol,
                     metric=metric,
                     value=several.mean if several else values[0],
                     n=rows[0].n,
@@ -263,7 +272,7 @@ def make_cards(
                     n_classes=rows[0].n_classes,
                     seeds=recipe.seeds,
                     split_hash=clips.split_hash,
-                    config=to_plain(recipe),
+                    config={"recipe": to_plain(recipe), "factor": factor},
                     environment=where,
                     wall_time_s=round(seconds, 3),
                     notes=notes,
