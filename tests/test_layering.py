@@ -44,7 +44,7 @@ THIRD_PARTY = {
     "jsonargparse": EVERYWHERE,
     "docstring_parser": EVERYWHERE,
     "rich": EVERYWHERE,
-    "pyarrow": ("ski_data", "ski_lvlm.feature_store"),
+    "pyarrow": ("ski_data", "ski_lvlm.feature_store", "ski_vlm.embed"),
     "av": ("ski_data.video", "ski_data.synthetic"),
     "decord": ("ski_data.video",),
     "cv2": ("ski_data.video", "ski_data.synthetic"),

@@ -74,7 +74,8 @@ class StreamStats:
     dropped: int
     """Frames that a live source gave too fast to be kept."""
     p50: float
-    """Median seconds from a window's last frame to its answer."""
+    """Median seconds from a window's last frame to its answer; of files, which are read ahead, from
+    the beginning of its computation."""
     p95: float
     factor: float
     """Seconds of computing per second of video; above 1 is slower than the video."""
@@ -277,6 +278,7 @@ class Stream:
         self._segmenter = Segmenter(self.windows.stride * self.windows.step)
         self._latencies: deque[float] = deque(maxlen=MEASURED)
         self._feed: Feed | None = None
+        self._live = False
         self._busy = self._seconds = 0.0
         self._count = self._skipped = 0
 
@@ -310,7 +312,7 @@ class Stream:
             frames: as :meth:`Windows.add` takes them.
             live: whether windows that come while the model is busy are skipped.
         """
-        windows = self.windows
+        windows, self._live = self.windows, live
         self._feed = feed = Feed(frames, AHEAD * windows.length, drop=live)
         try:
             while items := feed.take():
@@ -341,7 +343,7 @@ class Stream:
         known = threshold is None or score >= threshold
         label = self.names[int(cosines.argmax())] if known else None
         now = time.monotonic()
-        self._latencies.append(now - self.windows.ring[-1].arrived)
+        self._latencies.append(now - (self.windows.ring[-1].arrived if self._live else begin))
         self._busy += now - begin
         self._count += 1
         return self._segmenter.add(*self.windows.span, label, score)
