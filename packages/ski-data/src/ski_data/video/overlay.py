@@ -15,6 +15,8 @@ from ski_data.folders import whole_file
 GAP = 4
 """White pixels between the pictures of a sheet."""
 
+_RED = 223  # where OpenCV's colours are pure red; above they get dark, as if it were cooler there
+
 
 def clipped_heat(maps: np.ndarray, low: float = 5.0, high: float = 99.0) -> np.ndarray:
     """Maps of a clip in 0..1, cut at two percentiles of all their values.
@@ -61,7 +63,7 @@ def lay_over(frames: np.ndarray, heat: np.ndarray, opacity: float = 0.6) -> np.n
     out = np.empty_like(frames)
     for target, frame, small in zip(out, frames, heat, strict=True):
         large = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
-        levels = np.rint(large * 255).astype(np.uint8)
+        levels = np.rint(large * _RED).astype(np.uint8)
         colour = cv2.applyColorMap(levels, cv2.COLORMAP_JET)[..., ::-1]
         share = opacity * large[..., None]
         target[:] = np.rint((1 - share) * frame + share * colour)
