@@ -57,6 +57,7 @@ THIRD_PARTY = {
     "open_clip": ("ski_skeleton", "ski_vlm"),
     "timm": ("ski_skeleton",),
     "torchvision": ("ski_skeleton", "ski_vlm"),
+    "onnxruntime": ("ski_vlm.export", "ski_vlm.export_command"),
     "accelerate": ("ski_skeleton", "ski_vlm"),
     "transformers": ("ski_lvlm", "ski_skeleton.text.sentence", "ski_eval.judge"),
     "peft": ("ski_lvlm",),
