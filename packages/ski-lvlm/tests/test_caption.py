@@ -4,8 +4,7 @@ import json
 
 import pytest
 import torch
-from test_features import TINY
-from tiny_lvlm import ACTIONS, make_base, make_data, write_recipe
+from tiny_lvlm import ACTIONS, TINY, make_base, make_data, write_recipe
 from transformers import AutoModelForCausalLM
 
 from ski_lvlm.base import BaseConfig, load_tokenizer

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny_lvlm import TINY
 
 from ski_data.errors import InputError, MissingFileError
 from ski_data.layouts import get_layout
@@ -14,7 +15,6 @@ from ski_lvlm.feature_store import FeatureStore, finish
 from ski_lvlm.features import (
     ImageTower,
     SkeletonTokens,
-    VideoTokens,
     nearest,
     normalise,
     resample,
@@ -22,21 +22,7 @@ from ski_lvlm.features import (
     video_features,
 )
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
-from ski_skeleton.text.clip import ClipConfig, ClipSizes
 from ski_skeleton.train import write_model
-
-SIZES = ClipSizes(
-    embed=8,
-    image=32,
-    patch=16,
-    vision_width=16,
-    vision_layers=3,
-    vision_head=8,
-    text_width=8,
-    text_layers=1,
-    text_heads=1,
-)
-TINY = VideoTokens(ClipConfig(None, sizes=SIZES), frames=5, stored="float32")
 
 
 def test_layer_is_the_output_of_that_block():

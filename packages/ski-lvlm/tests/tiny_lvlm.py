@@ -12,7 +12,22 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ski_data.instructions import Instruction, write_instructions
 from ski_lvlm.feature_store import FeatureWriter
+from ski_lvlm.features import VideoTokens
+from ski_skeleton.text.clip import ClipConfig, ClipSizes
 
+SIZES = ClipSizes(
+    embed=8,
+    image=32,
+    patch=16,
+    vision_width=16,
+    vision_layers=3,
+    vision_head=8,
+    text_width=8,
+    text_layers=1,
+    text_heads=1,
+)
+TINY = VideoTokens(ClipConfig(None, sizes=SIZES), frames=5, stored="float32")
+"""A toy image tower and how its tokens are pooled."""
 ACTIONS = ("drinks water", "sits down", "waves", "claps")
 
 
