@@ -209,6 +209,17 @@ def test_padding_does_not_change_what_is_fed(extra):
     assert np.array_equal(one, two)
 
 
+@given(st.integers(1, 12), st.booleans())
+def test_raw_clips_are_only_padded_or_cut(frames, train):
+    clip = np.random.default_rng(frames).normal(size=(3, frames, 25, 2)).astype(np.float32)
+    rng = np.random.default_rng(0) if train else None
+    fed = feed(clip, FeederConfig(window=8, raw=True), rng)
+    kept = min(frames, 8)
+    assert fed.shape == (3, 8, 25, 2)
+    assert np.array_equal(fed[:, :kept], clip[:, :kept])
+    assert not fed[:, kept:].any()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
 def test_every_layout_is_fed(layout, rng):
     clip = make_clip(rng, 30, len(layout.joints), 1)

@@ -168,6 +168,8 @@ class FeederConfig:
         test_crop: Share of the frames that the centre crop at test time keeps.
         min_crop: A training crop is at least this long, if the clip is.
         rotation: Training clips turn about each axis by up to this angle in radians.
+        raw: Nothing of this: the first ``window`` frames as they are, zeros behind a shorter clip.
+            With window 300 that is what the released SkeletonCLIP was trained on.
     """
 
     window: int = 64
@@ -176,6 +178,7 @@ class FeederConfig:
     test_crop: float = 0.95
     min_crop: int = 64
     rotation: float = 0.3
+    raw: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "train_crop", tuple(self.train_crop))
@@ -220,6 +223,11 @@ def feed(
     valid = valid_frames(clip)
     if valid == 0:
         raise InputError("the clip has no frame with a body")
+    if config.raw:
+        padded = np.zeros((3, config.window, *clip.shape[2:]), np.float32)
+        kept = min(valid, config.window)
+        padded[:, :kept] = clip[:, :kept]
+        return STREAMS[config.stream](padded, layout)
     if rng is None:
         begin, end = test_crop(valid, config.test_crop)
     else:
