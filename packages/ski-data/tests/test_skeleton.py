@@ -257,6 +257,7 @@ def test_feed_refuses(rng):
         {"test_crop": 0},
         {"min_crop": 0},
         {"rotation": -1},
+        {"raw": True, "stream": "bone"},
     ],
 )
 def test_config_is_checked(wrong):

@@ -168,8 +168,9 @@ class FeederConfig:
         test_crop: Share of the frames that the centre crop at test time keeps.
         min_crop: A training crop is at least this long, if the clip is.
         rotation: Training clips turn about each axis by up to this angle in radians.
-        raw: Nothing of this: the first ``window`` frames as they are, zeros behind a shorter clip.
-            With window 300 that is what the released SkeletonCLIP was trained on.
+        raw: Nothing of this: the first ``window`` frames as they are, not even moved to the spine,
+            zeros behind a shorter clip. With window 300 that is what the released SkeletonCLIP was
+            trained on.
     """
 
     window: int = 64
@@ -193,6 +194,8 @@ class FeederConfig:
             problems.append(f"test_crop must be in (0, 1], not {self.test_crop}")
         if self.min_crop < 1:
             problems.append(f"min_crop must be at least 1, not {self.min_crop}")
+        if self.raw and self.stream != "joint":
+            problems.append(f"raw clips are joints; stream {self.stream} is for the others")
         if not 0 <= self.rotation <= math.pi:
             problems.append(f"rotation must be in 0..pi radians, not {self.rotation}")
         if problems:
@@ -227,7 +230,7 @@ def feed(
         padded = np.zeros((3, config.window, *clip.shape[2:]), np.float32)
         kept = min(valid, config.window)
         padded[:, :kept] = clip[:, :kept]
-        return STREAMS[config.stream](padded, layout)
+        return padded
     if rng is None:
         begin, end = test_crop(valid, config.test_crop)
     else:
