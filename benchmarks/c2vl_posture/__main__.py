@@ -2,7 +2,8 @@
 
 UI-PRMD has joints but no video, so its captions are told from the joints by fixed rules that know
 no class (`captions.py`). 7 of 10 people pretrain without labels; frozen features are then probed on
-the other 3. Compared: random weights, plain contrast, each soft target, and the text vectors alone.
+the other 3. Compared: random weights, plain contrast, each soft target, the same encoder trained
+with all labels, and the text vectors alone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ from ski_skeleton.c2vl.model import C2vl
 from ski_skeleton.c2vl.recipe import C2vlRecipe, open_source, read_recipe
 from ski_skeleton.protocols import Features, extract, knn_scores, labelled_part, linear_probe
 from ski_skeleton.store_clips import StoreClips
+from ski_skeleton.supervised import (
+    ClassifierRecipe,
+    ClosedSetData,
+    SplitRule,
+    open_closed_set,
+    train_classifier,
+)
 from ski_skeleton.text.sentence import SentenceConfig, SentenceTextTower
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
@@ -39,6 +47,7 @@ ARMS: dict[str, dict[str, float] | None] = {
     "C2VL": {},
 }
 PROTOCOLS = ("linear probe", "KNN, k = 1", "KNN, k = 20", "1 % of labels", "10 % of labels")
+SUPERVISED = "the same encoder, trained with all labels"
 DRAWS = 5
 """Draws of the few labels; their mean counts."""
 
@@ -74,6 +83,9 @@ def benchmark(data: str, *, text: str, out: str = "runs/c2vl-posture", seeds: in
             train, test = arm_features(recipe, store, arm, changes, folder, seed)
             for protocol, correct in measure(train, test, len(store.classes or ()), seed).items():
                 found.setdefault(arm, {}).setdefault(protocol, []).append(correct)
+        labelled = supervised_features(recipe, store, folder, seed)
+        for protocol, correct in measure(*labelled, len(store.classes or ()), seed).items():
+            found.setdefault(SUPERVISED, {}).setdefault(protocol, []).append(correct)
         texts = text_features(recipe, store)
         for protocol, correct in measure(*texts, len(store.classes or ()), seed).items():
             found.setdefault("text vectors", {}).setdefault(protocol, []).append(correct)
@@ -119,6 +131,20 @@ def arm_features(
         name = re.sub("[^a-z0-9]+", "-", arm.lower()).strip("-")
         model = pretrain(own, open_source(own, seed=seed), folder / f"{name}-{seed}", seed=seed)
     return [extract(model.encoder, clips) for clips in parts(recipe, store)]
+
+
+def supervised_features(
+    recipe: C2vlRecipe, store: SkeletonStore, folder: Path, seed: int
+) -> list[Features]:
+    """Frozen features of the recipe's encoder after as long a training on all labels."""
+    rule = SplitRule(train=recipe.data.train)
+    data = ClosedSetData(str(store.folder), rule)
+    settings = ClassifierRecipe(
+        data, encoder=recipe.model.encoder, feeder=recipe.feeder, train=recipe.train
+    )
+    clips = open_closed_set(store.folder, rule)
+    model = train_classifier(settings, clips, folder / f"supervised-{seed}", seed=seed)
+    return [extract(model, clips) for clips in parts(recipe, store)]
 
 
 def text_features(recipe: C2vlRecipe, store: SkeletonStore) -> list[Features]:
