@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ski_data.video.mixing import Mix, MixConfig, draw_mix, mix_targets, mix_videos
+from ski_data.video.mixing import Mix, MixConfig, draw_mix
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Mixed:
 
     def like_video(self, rows: Tensor) -> Tensor:
         """Values ``(N, ...)`` of the unmixed clips, mixed as the video was."""
-        return rows if self.mix == Mix() else mix_targets(rows, self.mix.lam)
+        return rows if self.mix == Mix() else _blended(rows, self.mix.lam)
 
     def both(self, rows: Tensor) -> Tensor:
         """For which videos every clip in them has its bool of ``(N,)``."""
@@ -35,7 +34,8 @@ class Mixed:
 
 def smooth(labels: Tensor, classes: int, smoothing: float) -> Tensor:
     """Class probabilities ``(N, K)``: 1 - s + s/K at the label, s/K elsewhere."""
-    return F.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes
+    zeros = torch.zeros(len(labels), classes, device=labels.device)
+    return zeros.scatter(1, labels[:, None], 1 - smoothing) + smoothing / classes
 
 
 def mix_batch(video: Tensor, targets: Tensor, config: MixConfig | None) -> Mixed:
@@ -47,4 +47,15 @@ def mix_batch(video: Tensor, targets: Tensor, config: MixConfig | None) -> Mixed
         return Mixed(video, targets, targets, Mix())
     seed = int(torch.randint(2**62, ()))
     mix = draw_mix(config, video.shape[-2], video.shape[-1], np.random.default_rng(seed))
-    return Mixed(mix_videos(video, mix), mix_targets(targets, mix.lam), targets, mix)
+    if mix.box is None:
+        mixed = _blended(video, mix.lam)
+    else:
+        top, bottom, left, right = mix.box
+        mixed = video.clone()
+        mixed[..., top:bottom, left:right] = video[..., top:bottom, left:right].flip(0)
+    return Mixed(mixed, _blended(targets, mix.lam), targets, mix)
+
+
+def _blended(rows: Tensor, share: float) -> Tensor:
+    """``share`` of each row and the rest of its partner in reversed order."""
+    return rows * share + rows.flip(0) * (1 - share)

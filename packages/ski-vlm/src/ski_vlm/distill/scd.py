@@ -192,10 +192,10 @@ class SkeletonDistillation(Task):
         if paired is None:
             embedding = teacher.embed(skeleton)
         else:  # empty skeletons would move the batch statistics
-            found = teacher.embed(skeleton[paired]) if bool(paired.any()) else self._nothing(text)
-            embedding = found.new_zeros(len(paired), found.shape[-1]).masked_scatter(
-                paired[:, None], found
-            )
+            rows = paired.nonzero()[:, 0]  # the one wait for the device
+            found = teacher.embed(skeleton[rows]) if len(rows) else self._nothing(text)
+            nothing = found.new_zeros(len(paired), found.shape[-1])
+            embedding = nothing.index_copy(0, rows, found)
         if self.config.logits == "released":
             pose = skeleton_text_logits(embedding, text, "dot", 1.0)
             return pose, pose

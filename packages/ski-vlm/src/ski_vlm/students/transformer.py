@@ -1,18 +1,26 @@
 """Students on a plain CLIP Vision Transformer: its blocks in the open, frame by frame.
 
 The fused attention kernel computes everything but relevance maps; those need the attention matrix
-itself, and ask for it with a :class:`Watch`.
+itself, and ask for it with a :class:`Watch`. Layers and activations are computed by whatever is
+fastest where they run, with rounding as the only difference.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.base import Student, StudentOutput
+
+CONVOLVES = (
+    torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+)
+"""Whether this processor's fast float32 products are oneDNN's: MKL uses no AVX-512 on some."""
+SIGMOID_SLOPE = 1.702
+"""Of QuickGELU, ``x sigmoid(1.702 x)``."""
 
 
 class Watch:
@@ -42,17 +50,47 @@ def attend(q: Tensor, k: Tensor, v: Tensor, watch: Watch | None = None) -> Tenso
     return watch.keep(attention) @ v
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``F.linear`` of ``x`` ``(..., D)``; on a CPU in float32 as a 1x1 convolution, by oneDNN.
+
+    The memory order is the convolution's channels-last, so nothing moves. What is compiled or
+    exported keeps the plain layer.
+    """
+    single = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if not (CONVOLVES and x.is_cpu and single) or torch.compiler.is_compiling():
+        return F.linear(x, weight, bias)
+    image = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
+    out = F.conv2d(image, weight[:, :, None, None], bias)
+    return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+
+
+def feed_forward(mlp: nn.Sequential, x: Tensor) -> Tensor:
+    """The two layers of a block, ``x`` ``(..., D)`` to the same.
+
+    QuickGELU of ``h`` is ``SiLU(1.702 h) / 1.702``; both factors go into the weights around it, and
+    one kernel is left of four, forward and backward. What is compiled or exported keeps the weights
+    as they are.
+    """
+    first, act, second = mlp
+    plain = type(first) is type(second) is nn.Linear and type(act) is QuickGELU
+    if not plain or torch.compiler.is_compiling():
+        return mlp(x)
+    x = F.silu(linear(x, first.weight * SIGMOID_SLOPE, first.bias * SIGMOID_SLOPE))
+    return linear(x, second.weight / SIGMOID_SLOPE, second.bias)
+
+
 def heads_of(attn: nn.MultiheadAttention, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values ``(B, heads, L, d)`` of ``x`` ``(B, L, D)``."""
     B, L, D = x.shape
-    packed = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
+    packed = linear(x, attn.in_proj_weight, attn.in_proj_bias)
     q, k, v = packed.view(B, L, 3, attn.num_heads, D // attn.num_heads).permute(2, 0, 3, 1, 4)
     return q, k, v
 
 
 def joined(attn: nn.MultiheadAttention, heads: Tensor) -> Tensor:
     """Heads ``(B, heads, L, d)`` to the attention's output ``(B, L, D)``."""
-    return attn.out_proj(heads.transpose(1, 2).flatten(2))
+    x = heads.transpose(1, 2).flatten(2)
+    return linear(x, attn.out_proj.weight, attn.out_proj.bias)
 
 
 def self_attention(attn: nn.MultiheadAttention, x: Tensor, watch: Watch | None = None) -> Tensor:
@@ -63,7 +101,33 @@ def self_attention(attn: nn.MultiheadAttention, x: Tensor, watch: Watch | None =
 def plain_block(block: ResidualAttentionBlock, x: Tensor, watch: Watch | None = None) -> Tensor:
     """A residual block as it is, ``(B, L, D)`` to the same."""
     x = x + block.ls_1(self_attention(block.attn, block.ln_1(x), watch))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+    return x + block.ls_2(feed_forward(block.mlp, block.ln_2(x)))
+
+
+def class_token_block(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+    """What a residual block makes of the class token alone, ``(B, L, D)`` to ``(B, D)``.
+
+    Behind the last block nothing else is asked for, so only keys and values of the other tokens
+    are computed.
+    """
+    attn, D = block.attn, x.shape[-1]
+    normed, weight, bias = block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias
+    q = F.linear(normed[:, :1], weight[:D], bias[:D]).unflatten(-1, (attn.num_heads, -1))
+    kv = linear(normed, weight[D:], bias[D:]).unflatten(-1, (2, attn.num_heads, -1))
+    k, v = kv.permute(2, 0, 3, 1, 4)
+    x = x[:, :1] + block.ls_1(joined(attn, attend(q.transpose(1, 2), k, v)))
+    return (x + block.ls_2(feed_forward(block.mlp, block.ln_2(x))))[:, 0]
+
+
+def is_plain(tower: nn.Module) -> bool:
+    """Whether ``tower`` is a Vision Transformer of plain blocks that pools by its class token."""
+    return (
+        isinstance(tower, VisionTransformer)
+        and all(type(b) is ResidualAttentionBlock for b in tower.transformer.resblocks)
+        and tower.attn_pool is None
+        and tower.pool_type == "tok"
+        and not tower.final_ln_after_pool
+    )
 
 
 def check_plain(tower: nn.Module) -> VisionTransformer:
@@ -78,9 +142,9 @@ def check_plain(tower: nn.Module) -> VisionTransformer:
             f"{type(kind).__name__} is no Vision Transformer of CLIP's kind; choose one such as "
             "ViT-B-16-quickgelu"
         )
-    blocks = tower.transformer.resblocks
-    odd = {type(b).__name__ for b in blocks if type(b) is not ResidualAttentionBlock}
-    if odd or tower.attn_pool is not None or tower.pool_type != "tok" or tower.final_ln_after_pool:
+    if not is_plain(tower):
+        blocks = tower.transformer.resblocks
+        odd = {type(b).__name__ for b in blocks if type(b) is not ResidualAttentionBlock}
         raise ConfigError(
             f"a Vision Transformer with plain blocks and a class token is needed; this one has "
             f"{', '.join(sorted(odd)) or 'another pooling'}; choose one such as ViT-B-16-quickgelu"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ski_vlm.students.base import Student, StudentConfig
-from ski_vlm.students.transformer import FrameTransformer
+from ski_vlm.students.transformer import FrameTransformer, class_token_block, is_plain
 
 
 @dataclass(frozen=True)
@@ -30,5 +31,16 @@ class ViFiClip(FrameTransformer):
         return F.normalize(features.mean(1), dim=-1)
 
     def frame_features(self, video: Tensor) -> Tensor:
-        """Normalised ``(N, T, 3, H, W)`` to frame features ``(N, T, D)``, not unit length."""
-        return Student.frame_features(self, video)
+        """Normalised ``(N, T, 3, H, W)`` to frame features ``(N, T, D)``, not unit length.
+
+        Of a plain Vision Transformer's last block, the class token alone is computed; what is
+        compiled or exported is the tower as it is.
+        """
+        tower = self.image
+        if not is_plain(tower) or torch.compiler.is_compiling():
+            return Student.frame_features(self, video)
+        x, T = self.first_tokens(video), video.shape[1]
+        *blocks, last = tower.transformer.resblocks
+        for number in range(len(blocks)):
+            x = self.block(number, x, T)
+        return (tower.ln_post(class_token_block(last, x)) @ tower.proj).unflatten(0, (-1, T))
