@@ -75,7 +75,7 @@ def test_kept_features_change_nothing(sizes, names, kind):
 
 def test_every_frame_goes_through_the_tower_once(folder, names):
     recognizer, seen = load(folder), []
-    recognizer.model.image.register_forward_hook(lambda _, x, __: seen.append(len(x[0])))
+    recognizer.model.image.conv1.register_forward_hook(lambda _, x, __: seen.append(len(x[0])))
     config = StreamConfig(window=2.0, stride=0.5)
     list(Stream(recognizer, names, config).run(ticks(20), live=False))
     assert sum(seen) == 20
