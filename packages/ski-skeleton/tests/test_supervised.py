@@ -130,7 +130,7 @@ def test_what_the_model_says_of_its_training(tmp_path):
     assert meta["subjects"] == [1, 2]
     assert meta["split"] == {
         "protocol": None,
-        "train": {"subjects": [1, 2]} | {"cameras": [], "setups": []},
+        "train": {"subjects": [1, 2]} | {"cameras": [], "setups": [], "where": {}},
         "zero_shot": None,
         "unseen": [],
     }
