@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from benchmarks.adl_mini_vlm.rows import (
     VitConfig,
     answers_of,
     recipes,
+    said,
     seeds_of,
     starts,
 )
@@ -167,6 +169,22 @@ def test_settings_do_not_hang_on_the_place(bench, tmp_path):
         own, other = recipes(bench)[row], recipes(moved)[row]
         assert bench.settings_hash(own, 0) == moved.settings_hash(other, 0)
     assert bench.settings_hash(own, 0) != bench.settings_hash(own, 1)
+
+
+def test_settings_at_their_default_are_not_said(bench):
+    @dataclass(frozen=True)
+    class Settings:
+        a: int
+        b: int = 1
+        c: tuple[int, ...] = field(default_factory=tuple)
+        d: Any = None
+
+    assert said(Settings(1)) == {"Settings": {"a": 1}}
+    assert said(Settings(1, 2, (3,), Settings(4))) == {
+        "Settings": {"a": 1, "b": 2, "c": [3], "d": {"Settings": {"a": 4}}}
+    }
+    mse, feature = (said(recipes(bench)[row].method) for row in ("scd", "feature"))
+    assert mse != feature
 
 
 def test_recipes_are_plain_settings(bench):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +142,33 @@ class Bench:
     def settings_hash(self, recipe: VideoRecipe, seed: int) -> str:
         """Of everything that the figures of a row and seed hang on, wherever the folders lie."""
         meta = json.loads((self.run / "data" / "meta.json").read_text(encoding="utf-8"))
-        text = json.dumps(to_plain(recipe))
+        parts = {"recipe": said(recipe), "job": said(self.settings)}
+        if recipe.student.clip.sizes == self.vit_settings.clip:
+            parts |= {"vit": said(self.config.vit)}
+        text = json.dumps(parts)
         places = {str(self.run): "RUN", str(self.out): "OUT"}
         for place in sorted(places, key=len, reverse=True):
             text = text.replace(json.dumps(place)[1:-1], places[place])
-        parts = {"recipe": text, "seed": seed, "data": meta["data_hash"]}
-        parts |= {"job": to_plain(self.settings)}
-        if recipe.student.clip.sizes == self.vit_settings.clip:
-            parts |= {"vit": to_plain(self.config.vit)}
-        return content_hash(parts)
+        return content_hash({"settings": text, "seed": seed, "data": meta["data_hash"]})
+
+
+def said(value: Any) -> Any:
+    """Plain settings without those at their default.
+
+    A setting that is new in a later version leaves everything as it was before, and so the records.
+    """
+    if is_dataclass(value):
+        own = {f.name: getattr(value, f.name) for f in fields(value)}
+        kept = {f.name: said(own[f.name]) for f in fields(value) if own[f.name] != _default(f)}
+        return {type(value).__name__: kept}
+    return to_plain(value)
+
+
+def _default(setting: Field[Any]) -> Any:
+    """The default of a setting; something that equals nothing where there is none."""
+    if setting.default is not MISSING:
+        return setting.default
+    return object() if setting.default_factory is MISSING else setting.default_factory()
 
 
 def _recipe(
