@@ -187,8 +187,10 @@ def markdown(results: Results) -> str:
         text = table.markdown() if table.rows else "No row is done.\n"
         parts.append(f"### {question.title}\n\n{text}")
     missing = results.unfinished()
-    said = f"Not finished: {'; '.join(missing)}." if missing else "All rows are finished."
-    return "\n".join([*parts, said]) + "\n"
+    last = "All rows are finished."
+    if missing:
+        last = f"Not finished, and not counted in Holm's adjustment: {'; '.join(missing)}."
+    return "\n".join([*parts, last])
 
 
 def table_of(results: Results, question: Question) -> Table:
