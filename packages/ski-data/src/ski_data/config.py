@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ski_data.errors import InputError, SkiDataError
+from ski_data.errors import ExistingOutputError, InputError, SkiDataError
 from ski_data.text import read_text
 
 T = TypeVar("T")
@@ -75,6 +76,31 @@ def read_yaml(path: str | Path) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         told = " ".join(str(error).split())
         raise InputError(f"{path}: not readable as YAML: {told}") from error
+
+
+def recipe_command(package: str, copy: str | None) -> None:
+    """Print the names of the YAML recipes that come with ``package``, or copy one to start from.
+
+    Args:
+        package: import name; its recipes lie in the folder ``recipes``.
+        copy: name of a recipe, with or without ``.yaml``; it is written into the current folder.
+
+    Raises:
+        InputError: no such recipe; the text lists them.
+        ExistingOutputError: the current folder has a file of that name.
+    """
+    folder = files(package) / "recipes"
+    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".yaml"))
+    if copy is None:
+        print("\n".join(names))
+        return
+    name = copy if copy.endswith(".yaml") else f"{copy}.yaml"
+    if name not in names:
+        raise InputError(f"no recipe {copy!r}; there are {names}")
+    if Path(name).exists():
+        raise ExistingOutputError(f"{name}: already there; rename or remove it first")
+    Path(name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
+    print(name)
 
 
 def _coerce(kind: Any, value: Any, where: str) -> Any:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
 
 from ski_data import command
-from ski_data.errors import ExistingOutputError, InputError
+from ski_data.config import recipe_command
 from ski_skeleton import __version__
 
 
@@ -17,18 +15,7 @@ def recipes(copy: str | None = None) -> None:
     Args:
         copy: name of a recipe to write into the current folder.
     """
-    folder = files("ski_skeleton") / "recipes"
-    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".yaml"))
-    if copy is None:
-        print("\n".join(names))
-        return
-    name = copy if copy.endswith(".yaml") else f"{copy}.yaml"
-    if name not in names:
-        raise InputError(f"no recipe {copy!r}; there are {names}")
-    if Path(name).exists():
-        raise ExistingOutputError(f"{name}: already there; rename or remove it first")
-    Path(name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
-    print(name)
+    recipe_command("ski_skeleton", copy)
 
 
 COMMANDS = {

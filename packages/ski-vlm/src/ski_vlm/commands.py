@@ -9,13 +9,12 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 import yaml
 
-from ski_data.config import from_plain, to_plain
+from ski_data.config import from_plain, recipe_command, to_plain
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_eval import (
     Predictions,
@@ -49,18 +48,7 @@ def recipes(copy: str | None = None) -> None:
     Args:
         copy: name of a recipe to write into the current folder.
     """
-    folder = files("ski_vlm") / "recipes"
-    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".yaml"))
-    if copy is None:
-        print("\n".join(names))
-        return
-    name = copy if copy.endswith(".yaml") else f"{copy}.yaml"
-    if name not in names:
-        raise InputError(f"no recipe {copy!r}; there are {names}")
-    if Path(name).exists():
-        raise ExistingOutputError(f"{name}: already there; rename or remove it first")
-    Path(name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
-    print(name)
+    recipe_command("ski_vlm", copy)
 
 
 def train(
