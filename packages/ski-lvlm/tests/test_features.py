@@ -49,6 +49,10 @@ def test_frames_are_stretched_and_normalised_as_released():
     assert torch.equal(found.permute(0, 3, 1, 2).float(), wanted)
     white = normalise(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8))[0, :, 0, 0]
     torch.testing.assert_close(white, torch.tensor([1.9303, 2.0749, 2.1459]), rtol=1e-4, atol=0)
+    black = normalise(torch.zeros((1, 1, 1, 3), dtype=torch.uint8), "imagenet")[0, :, 0, 0]
+    assert torch.allclose(
+        black, -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])
+    )
 
 
 def test_video_store_of_two_processes(records, tmp_path):

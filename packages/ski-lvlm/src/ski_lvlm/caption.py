@@ -86,7 +86,10 @@ class Captioner:
         chosen = frame_indices(probe(video).frames, settings.frames)
         frames = torch.from_numpy(nearest(read_frames(video, chosen), tower.size))
         with torch.inference_mode():
-            parts = [tower(normalise(part.to(self.device))) for part in frames.split(batch)]
+            parts = [
+                tower(normalise(part.to(self.device), settings.normalisation))
+                for part in frames.split(batch)
+            ]
             features = torch.cat(parts).to(getattr(torch, settings.stored))
             return spatio_temporal_pool(features, settings.frames)
 

@@ -23,6 +23,7 @@ from ski_data.errors import InputError
 from ski_data.manifest import Record
 from ski_data.store import SkeletonStore
 from ski_data.video.decode import probe, read_frames
+from ski_data.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from ski_lvlm.errors import ConfigError
 from ski_lvlm.feature_store import FeatureWriter
 from ski_lvlm.pooling import TEMPORAL_TOKENS, frame_indices, spatio_temporal_pool
@@ -34,9 +35,8 @@ Stored = Literal["float16", "bfloat16", "float32"]
 Report = Callable[[int, int, str], None]
 """Called with clips done, clips in all, and a short text."""
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of pixels in 0..1, as CLIP was trained."""
+NORMALISATION = {"clip": (CLIP_MEAN, CLIP_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
+"""Mean and deviation of pixels in 0..255."""
 SKELETON_TOKENS = {"official": 75, "paper": 256}
 """Tokens of a clip: as many as 300 frames leave in the released code, and those of the paper."""
 _FRAMES = 300
@@ -53,6 +53,8 @@ class VideoTokens:
     """Block whose output is taken, without the class token and without the final norm."""
     frames: int = TEMPORAL_TOKENS
     """Most frames of a video, and rows of its temporal tokens."""
+    normalisation: Literal["clip", "imagenet"] = "clip"
+    """Of the pixels, as the tower was trained; students of the published code: ImageNet's."""
     stored: Stored = "float16"
 
     def __post_init__(self) -> None:
@@ -113,10 +115,9 @@ def nearest(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return frames[:, rows[:, None], columns]
 
 
-def normalise(frames: Tensor) -> Tensor:
+def normalise(frames: Tensor, kind: Literal["clip", "imagenet"] = "clip") -> Tensor:
     """uint8 frames (T, H, W, 3) as normalised images (T, 3, H, W), float32."""
-    scale = torch.tensor(CLIP_STD, device=frames.device) * 255
-    shift = torch.tensor(CLIP_MEAN, device=frames.device) * 255
+    shift, scale = (torch.tensor(v, device=frames.device) for v in NORMALISATION[kind])
     return ((frames - shift) / scale).permute(0, 3, 1, 2)
 
 
@@ -163,7 +164,10 @@ def video_features(
     dtype = getattr(torch, settings.stored)
     for number, (record, frames) in enumerate(zip(todo, loader, strict=True), 1):
         with torch.inference_mode():
-            parts = [tower(normalise(part.to(device))) for part in frames.split(batch)]
+            parts = [
+                tower(normalise(part.to(device), settings.normalisation))
+                for part in frames.split(batch)
+            ]
             tokens = spatio_temporal_pool(torch.cat(parts).to(dtype), settings.frames)
         writer.add(record.name, tokens)
         if report is not None:
