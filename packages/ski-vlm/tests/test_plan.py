@@ -84,3 +84,16 @@ def test_fit_memory_needs_a_gpu(tmp_path, recipe, capsys):
     path = str(tmp_path / "recipe.yaml")
     assert main(["train", path, "--out", str(tmp_path / "run"), "--fit_memory"]) == 2
     assert "asks a GPU" in capsys.readouterr().err
+
+
+def test_checkpointing_needs_less(recipe):
+    many = replace(recipe.student.clip.sizes, vision_layers=8)
+    recipe = replace(
+        recipe, student=replace(recipe.student, clip=replace(recipe.student.clip, sizes=many))
+    )
+    whole, twice = plan(recipe).clip_bytes, plan(replace(recipe, checkpointing=True)).clip_bytes
+    student = build_student(recipe.student)
+    student.checkpoint_blocks()
+    side, T = student.image_size, student.config.frames
+    tokens = student.first_tokens(torch.zeros(1, T, 3, side, side))
+    assert 4 * 8 * tokens.numel() < twice < 0.6 * whole

@@ -23,6 +23,7 @@ from ski_vlm.data import open_clips, with_skeletons
 from ski_vlm.errors import ConfigError
 from ski_vlm.recipe import SKELETON_METHODS, VideoRecipe, ZeroShotConfig
 from ski_vlm.students import Froster, Student, StudentConfig, ViFiClipConfig, build_student
+from ski_vlm.students.transformer import FrameTransformer, is_plain
 from ski_vlm.training import model_folder
 
 GIB = 2**30
@@ -74,11 +75,17 @@ def plan(recipe: VideoRecipe, *, processes: int = 1) -> Plan:
     names = seen_names(recipe, notes)
     trains = not isinstance(recipe.method, ZeroShotConfig)
     student = meta_student(recipe.student)
+    if recipe.checkpointing and is_plain(student.image):
+        student.checkpoint_blocks()
+    elif recipe.checkpointing:
+        notes.append("the memory of this image tower is that without checkpointing")
     parts: dict[str, nn.Module] = {"student": student}
     if recipe.method.kind in ("late-fusion", "cross-projection"):
         student.requires_grad_(False)
     prompts = class_prompts(names, student.config.template)
-    clip_bytes = saved_bytes(student, lambda: _score(student, len(names))) if trains else 0
+    clip_bytes = 0
+    if trains:
+        clip_bytes = saved_bytes(student, lambda: _score(student, len(names))) + _twice(student)
     fixed = saved_bytes(student.text, lambda: _texts(student.text, prompts)) if trains else 0
     if isinstance(student, Froster):
         fixed *= 2  # a drawn template and the bare label
@@ -252,13 +259,23 @@ def _score(student: Student, classes: int) -> Tensor:
     return student.score(video, text).cosines
 
 
+def _twice(student: Student) -> int:
+    """Of blocks that are computed again: the inputs, which all keep, and what one block fills."""
+    if not student.checkpointing:
+        return 0
+    assert isinstance(student, FrameTransformer)  # as all students on plain transformers
+    size, frames = student.image_size, student.config.frames
+    with torch.no_grad():
+        x = student.first_tokens(torch.zeros((1, frames, 3, size, size), device="meta"))
+    inputs = x.numel() * x.element_size() * len(student.image.transformer.resblocks)
+    return inputs + saved_bytes(student, lambda: student.block(0, x.requires_grad_(), frames))
+
+
 def _texts(tower: ClipTextTower, prompts: list[str]) -> Tensor:
     """The text transformer's own work on the prompts, cut to the longest."""
-    ids = tokenize(prompts, context=len(tower.positional_embedding), truncate=True)
-    length = int(ids.argmax(-1).max()) + 1
-    width = tower.positional_embedding.shape[1]
-    x = torch.zeros((len(prompts), length, width), device="meta")
-    return tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
+    return tower.encode_tokens(
+        tokenize(prompts, context=len(tower.positional_embedding), truncate=True)
+    )
 
 
 def _count(part: nn.Module, *, trained: bool) -> int:

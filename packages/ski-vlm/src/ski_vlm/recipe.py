@@ -120,6 +120,9 @@ class VideoRecipe:
     pair_dropout: float = 0.0
     """Share of clips that train without their skeleton."""
     train: TrainConfig = field(default_factory=TrainConfig)
+    checkpointing: bool = False
+    """Compute the image tower's blocks again in the backward pass: much less memory for up to a
+    third more work."""
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:

@@ -49,7 +49,7 @@ class ContrastImagesAndTexts(Task):
         """``video`` uint8 ``(N, 1, H, W, 3)`` and N lists ``captions`` to ``loss``."""
         captions = list(dict.fromkeys(caption for said in batch["captions"] for caption in said))
         image = self.model.encode_video(self.model.normalise(batch["video"]))
-        tokens = tokenize(captions, truncate=True).to(image.device)
+        tokens = tokenize(captions, truncate=True)
         text = F.normalize(self.model.text.encode_tokens(tokens), dim=-1)
         logits = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE) * image @ text.T
         holds = self.holds(batch, captions).to(image.device)

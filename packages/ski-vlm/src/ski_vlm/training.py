@@ -84,6 +84,8 @@ def start_student(recipe: VideoRecipe) -> Student:
     if recipe.start is not None:
         other, _ = load_student(recipe.start)
         load_strictly(student, other.state_dict(), recipe.start)
+    if recipe.checkpointing:
+        student.checkpoint_blocks()
     return student
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed
 from torch import Tensor
 
 from ski_skeleton.c2vl.losses import pair_losses, progressive_weight
 from ski_skeleton.c2vl.model import C2vl, Temperature
 from ski_skeleton.ema import EmaTeacher, cosine_decay
 from ski_skeleton.errors import ConfigError
+from ski_skeleton.train.processes import all_rows
 from ski_skeleton.train.task import Batch, Losses, Task
 
 
@@ -57,10 +57,10 @@ class PretrainC2vl(Task):
                 self.teacher.update(self.student, decay)
             self.seen += 1
         concepts: dict[str, Tensor] = {kind: batch[kind] for kind in config.concepts}
-        mine = {k: _all_rows(v) for k, v in self.student(batch["skeleton"], concepts).items()}
+        mine = {k: all_rows(v) for k, v in self.student(batch["skeleton"], concepts).items()}
         with torch.no_grad():
             theirs = self.teacher.module(batch["skeleton"], concepts)
-            theirs = {k: _all_rows(v) for k, v in theirs.items()}
+            theirs = {k: all_rows(v) for k, v in theirs.items()}
         weight = progressive_weight(step, self.steps, config.soft)
         scale = self.temperature()
         with torch.autocast(scale.device.type, enabled=False):  # the softmaxes need all digits
@@ -91,28 +91,3 @@ class PretrainC2vl(Task):
             {"params": [p for p in trained if p.ndim > 1], "scale": 1.0},
             {"params": [p for p in trained if p.ndim < 2], "scale": 1.0, "weight_decay": 0.0},
         ]
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all processes; backward, the sum over processes of the gradient of one's own."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.count = len(rows)
-        parts = [torch.empty_like(rows) for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        grad = grads[0].contiguous().clone()
-        torch.distributed.all_reduce(grad)
-        return grad[torch.distributed.get_rank() * ctx.count :][: ctx.count]
-
-
-def _all_rows(rows: Tensor) -> Tensor:
-    """Rows of all processes, those of rank 0 first; gradients find their way back."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return rows
-    gathered: Tensor = _Gather.apply(rows)
-    return gathered

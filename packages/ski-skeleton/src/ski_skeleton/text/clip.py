@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ski_skeleton.errors import ConfigError
+from ski_skeleton.text.blocks import are_plain, causal_block, end_token_block
 from ski_skeleton.weights import load_strictly, read_weights
 
 if TYPE_CHECKING:  # importing them takes seconds, so functions that need them do
@@ -214,6 +215,7 @@ class ClipTextTower(nn.Module):
         self.token_embedding = clip.token_embedding.requires_grad_(False)
         self.positional_embedding = clip.positional_embedding
         self.transformer = clip.transformer
+        self.plain = are_plain(self.transformer.resblocks)
         self.ln_final = clip.ln_final
         self.text_projection = clip.text_projection
         self.register_buffer("attn_mask", clip.attn_mask, persistent=False)
@@ -241,17 +243,33 @@ class ClipTextTower(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Ids ``(K, L)``, zero padded, to features ``(K, D)``, not normalised."""
-        end = tokens.argmax(-1)
-        x = self._hidden(tokens[:, : int(end.max()) + 1])
-        x = self.ln_final(x[torch.arange(len(x), device=x.device), end])
-        return x @ self.text_projection
+        """Ids ``(K, L)``, zero padded, to features ``(K, D)``, not normalised.
 
-    def _hidden(self, tokens: Tensor) -> Tensor:
-        """Ids ``(K, L)`` to the transformer's last states ``(K, L, W)``."""
+        Ids on the CPU spare a wait for the device, wherever the tower is.
+        """
+        end = tokens.argmax(-1)
+        tokens = self._cut(tokens, end)
+        *blocks, last = self.transformer.resblocks
+        end = end.to(tokens.device)
+        if self.plain:
+            x = end_token_block(last, self._hidden(tokens, blocks), end)
+        else:
+            x = self._hidden(tokens)[torch.arange(len(end), device=end.device), end]
+        return self.ln_final(x) @ self.text_projection
+
+    def _cut(self, tokens: Tensor, end: Tensor) -> Tensor:
+        """Ids up to the last end token, where the tower is."""
+        return tokens[:, : int(end.max()) + 1].to(self.positional_embedding.device)
+
+    def _hidden(self, tokens: Tensor, blocks: Sequence[nn.Module] | None = None) -> Tensor:
+        """Ids ``(K, L)`` to states ``(K, L, W)`` behind ``blocks``, or all."""
         length = tokens.shape[1]
         x = self.token_embedding(tokens) + self.positional_embedding[:length]
-        return self.transformer(x, attn_mask=self.attn_mask[:length, :length])
+        if not self.plain:
+            return self.transformer(x, attn_mask=self.attn_mask[:length, :length])
+        for block in self.transformer.resblocks if blocks is None else blocks:
+            x = causal_block(block, x)
+        return x
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Prompts to features ``(K, D)``, not normalised; cached when frozen."""
@@ -259,10 +277,10 @@ class ClipTextTower(nn.Module):
         if self.frozen and key in self._cache:
             return self._cache[key]
         ids = tokenize(texts, context=len(self.positional_embedding), truncate=True)
-        ids = ids.to(self.positional_embedding.device)
         if not self.frozen:
             return self.encode_tokens(ids)
-        with torch.no_grad(), torch.autocast(ids.device.type, enabled=False):
+        device = self.positional_embedding.device.type
+        with torch.no_grad(), torch.autocast(device, enabled=False):
             self._cache[key] = self.encode_tokens(ids)  # serves float32 callers, too
         return self._cache[key]
 
@@ -272,10 +290,9 @@ class ClipTextTower(nn.Module):
         The last one of each prompt is :meth:`encode_text`'s vector; behind it stands anything.
         """
         ids = tokenize(texts, context=len(self.positional_embedding), truncate=True)
-        ids = ids.to(self.positional_embedding.device)
-        lengths = ids.argmax(-1) + 1
-        x = self._hidden(ids[:, : int(lengths.max())])
-        return self.ln_final(x) @ self.text_projection, lengths
+        end = ids.argmax(-1)
+        ids = self._cut(ids, end)
+        return self.ln_final(self._hidden(ids)) @ self.text_projection, end.to(ids.device) + 1
 
     def unit_text(self, texts: Sequence[str]) -> Tensor:
         """:meth:`encode_text` scaled to unit length."""

@@ -47,6 +47,38 @@ def stage(title: str) -> Iterator[Callable[[int, int, str], None] | None]:
         yield progress.report
 
 
+def all_rows(rows: Tensor) -> Tensor:
+    """Rows ``(N, ...)`` of all processes, those of rank 0 first; gradients find their way back.
+
+    A loss that compares the samples of a batch takes them through this; it is then the same on
+    every process, and its gradient, averaged over processes, is that of one with the whole batch.
+    Every process must hold equally many rows.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return rows
+    if rows.dtype == torch.bool:  # which not every backend sends
+        return all_rows(rows.to(torch.uint8)).bool()
+    gathered: Tensor = _Gather.apply(rows)
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes; backward, the sum over processes of the gradient of one's own."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        grad = grads[0].contiguous().clone()
+        dist.all_reduce(grad)
+        return grad[dist.get_rank() * ctx.count :][: ctx.count]
+
+
 class WholeBatchNorm(TorchFunctionMode):
     """While it is entered, batch norms in training take mean and variance over all processes.
 

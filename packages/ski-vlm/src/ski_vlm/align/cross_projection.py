@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ski_skeleton.encoders import EncoderConfig, build_encoder
 from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.text import ClipConfig, ClipTextTower, build_clip, class_prompts
+from ski_skeleton.train.processes import all_rows
 from ski_skeleton.train.task import Batch, Losses, Task
 from ski_vlm.distill.losses import info_nce
 from ski_vlm.errors import ConfigError
@@ -104,7 +105,8 @@ class CrossProjectClip(Task):
         """``video`` uint8 ``(N, T, H, W, 3)`` and ``skeleton`` to ``loss``."""
         with torch.no_grad():
             video = self.student.encode_video(self.student.normalise(batch["video"]))
-        skeleton = self.model.encoder(batch["skeleton"])
+        skeleton = all_rows(self.model.encoder(batch["skeleton"]))
+        video = all_rows(video)
 
         def contrast(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
             return info_nce(scale.exp() * F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T)

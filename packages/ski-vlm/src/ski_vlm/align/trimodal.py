@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ski_skeleton.encoder import MapEncoder
+from ski_skeleton.train.processes import all_rows
 from ski_skeleton.train.task import Batch, Losses, Task
 from ski_vlm.distill.losses import info_nce
 from ski_vlm.errors import ConfigError
@@ -67,6 +68,7 @@ class AlignThreeModalities(Task):
         text = output.text[rows, label] if output.text.ndim == 3 else output.text[label]
         video = F.normalize(output.video, dim=-1)
         skeleton = F.normalize(self.encoder(batch["skeleton"]), dim=-1)
+        video, skeleton, text, label = map(all_rows, (video, skeleton, text, label))
         same = label[:, None] == label if self.config.mask_same_class else None
 
         def contrast(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:

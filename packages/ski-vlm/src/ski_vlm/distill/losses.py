@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ski_skeleton.train.processes import all_rows
+
 Distance = Literal["mse", "kl", "contrastive"]
 """How far two logit matrices are apart; see :func:`logit_distance`."""
 TEMPERATURES: dict[str, float] = {"mse": 1.0, "kl": 1.0, "contrastive": 0.07}
@@ -36,7 +38,8 @@ def logit_distance(
     - ``mse``: mean squared difference over N and K.
     - ``kl``: ``t^2 KL(softmax(skeleton / t) || softmax(video / t))``, mean over N.
     - ``contrastive``: symmetric InfoNCE between the unit rows of both, the clip's own row against
-      those of the other clips. The paper names it without a formula; this reading is ours.
+      those of the other clips, of all processes. The paper names it without a
+      formula; this reading is ours.
 
     Args:
         kind: which of the three.
@@ -54,7 +57,9 @@ def logit_distance(
         log_video, log_skeleton = (F.log_softmax(x / t, -1) for x in (video, skeleton))
         each = (log_skeleton.exp() * (log_skeleton - log_video)).sum(-1) * t * t
         return each.mean() if rows is None else (each * rows).mean()
+    video, skeleton = all_rows(video), all_rows(skeleton)
     if rows is not None:
+        rows = all_rows(rows)
         video, skeleton = video[rows], skeleton[rows]
     return info_nce(F.normalize(video, dim=-1) @ F.normalize(skeleton, dim=-1).T / t)
 

@@ -73,6 +73,7 @@ class Student(nn.Module):
         self.image = clip.visual
         self.text = ClipTextTower(clip)
         self.logit_scale = nn.Parameter(clip.logit_scale.detach().clone())
+        self.checkpointing = False
         mean, std = NORMALISATION[config.normalisation]
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
@@ -86,6 +87,19 @@ class Student(nn.Module):
         """Side of the square frames that the image tower takes, in pixels."""
         size = self.image.image_size
         return int(size[0] if isinstance(size, tuple) else size)
+
+    def checkpoint_blocks(self) -> None:
+        """From now on compute the image tower's blocks again in the backward pass, to save memory.
+
+        Only blocks' inputs are kept; answers and gradients stay the same.
+
+        Raises:
+            ConfigError: a tower that cannot.
+        """
+        if not hasattr(self.image, "set_grad_checkpointing"):
+            raise ConfigError(f"{type(self.image).__name__} cannot compute its blocks twice")
+        self.image.set_grad_checkpointing(True)
+        self.checkpointing = True
 
     def normalise(self, frames: Tensor) -> Tensor:
         """uint8 ``(N, T, H, W, 3)`` RGB to float ``(N, T, 3, H, W)``, on the frames' device."""

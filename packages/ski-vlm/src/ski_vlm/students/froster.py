@@ -17,6 +17,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from ski_skeleton.text import ClipTextTower, class_prompts
+from ski_skeleton.text.blocks import feed_forward, heads_of, joined
 from ski_skeleton.text.prompts import NAME_TEMPLATE
 from ski_vlm.students.base import StudentConfig, StudentOutput
 from ski_vlm.students.groups import decay_groups
@@ -26,8 +27,6 @@ from ski_vlm.students.transformer import (
     Watch,
     attend,
     check_plain,
-    heads_of,
-    joined,
 )
 
 
@@ -71,7 +70,7 @@ class Froster(FrameTransformer):
         q, k, v = heads_of(block.attn, block.ln_1(x))
         found = attend(q, with_neighbours(k, frames), with_neighbours(v, frames), watch)
         x = x + block.ls_1(joined(block.attn, found))
-        return x + block.ls_2(block.mlp(block.ln_2(x)))
+        return x + block.ls_2(feed_forward(block.mlp, block.ln_2(x)))
 
     def own_attention(self, attention: Tensor) -> Tensor:
         """A frame's attention to its own tokens, which are the last keys."""

@@ -16,6 +16,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from ski_skeleton.text import ClipTextTower, class_prompts, tokenize
+from ski_skeleton.text.blocks import causal_block
 from ski_skeleton.text.clip import CONTEXT, without_weights
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.base import StudentConfig
@@ -78,6 +79,8 @@ class PromptedViFiClip(ViFiClip):
     def __init__(self, config: PromptedConfig, clip: CLIP | None = None) -> None:
         super().__init__(config, clip)
         tower = check_plain(self.image)
+        if not self.text.plain:
+            raise ConfigError("prompts need a text tower of plain blocks, as ViT-B-16-quickgelu's")
         wrong = [
             f"{name}_depth {depth} of {layers} blocks"
             for name, depth, layers in (
@@ -139,18 +142,17 @@ def prompted_text(text: ClipTextTower, context: Tensor, prompts: Sequence[str]) 
     """
     n = context.shape[1]
     ids = tokenize(prompts, context=len(text.positional_embedding) - n, truncate=True)
-    ids = ids.to(context.device)
     end = ids.argmax(-1)
-    words = text.token_embedding(ids[:, : int(end.max()) + 1])
+    words = text.token_embedding(ids[:, : int(end.max()) + 1].to(context.device))
+    end = end.to(context.device)
     vectors = context[:, None].expand(-1, len(ids), -1, -1)
     x = torch.cat([words[:, :1], vectors[0], words[:, 1:]], 1)
     length = x.shape[1]
     x = x + text.positional_embedding[:length]
-    mask = text.attn_mask[:length, :length]
     for number, block in enumerate(text.transformer.resblocks):
         if 0 < number < len(context):
             x = torch.cat([x[:, :1], vectors[number], x[:, 1 + n :]], 1)
-        x = block(x, attn_mask=mask)
+        x = causal_block(block, x)
     x = text.ln_final(x[torch.arange(len(x), device=x.device), end + n])
     return x @ text.text_projection
 

@@ -1,26 +1,20 @@
 """Students on a plain CLIP Vision Transformer: its blocks in the open, frame by frame.
 
 The fused attention kernel computes everything but relevance maps; those need the attention matrix
-itself, and ask for it with a :class:`Watch`. Layers and activations are computed by whatever is
-fastest where they run, with rounding as the only difference.
+itself, and ask for it with a :class:`Watch`.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from ski_skeleton.text.blocks import are_plain, feed_forward, heads_of, joined
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.base import Student, StudentOutput
-
-CONVOLVES = (
-    torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
-)
-"""Whether this processor's fast float32 products are oneDNN's: MKL uses no AVX-512 on some."""
-SIGMOID_SLOPE = 1.702
-"""Of QuickGELU, ``x sigmoid(1.702 x)``."""
 
 
 class Watch:
@@ -50,49 +44,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, watch: Watch | None = None) -> Tenso
     return watch.keep(attention) @ v
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``F.linear`` of ``x`` ``(..., D)``; on a CPU in float32 as a 1x1 convolution, by oneDNN.
-
-    The memory order is the convolution's channels-last, so nothing moves. What is compiled or
-    exported keeps the plain layer.
-    """
-    single = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if not (CONVOLVES and x.is_cpu and single) or torch.compiler.is_compiling():
-        return F.linear(x, weight, bias)
-    image = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
-    out = F.conv2d(image, weight[:, :, None, None], bias)
-    return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
-
-
-def feed_forward(mlp: nn.Sequential, x: Tensor) -> Tensor:
-    """The two layers of a block, ``x`` ``(..., D)`` to the same.
-
-    QuickGELU of ``h`` is ``SiLU(1.702 h) / 1.702``; both factors go into the weights around it, and
-    one kernel is left of four, forward and backward. What is compiled or exported keeps the weights
-    as they are.
-    """
-    first, act, second = mlp
-    plain = type(first) is type(second) is nn.Linear and type(act) is QuickGELU
-    if not plain or torch.compiler.is_compiling():
-        return mlp(x)
-    x = F.silu(linear(x, first.weight * SIGMOID_SLOPE, first.bias * SIGMOID_SLOPE))
-    return linear(x, second.weight / SIGMOID_SLOPE, second.bias)
-
-
-def heads_of(attn: nn.MultiheadAttention, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values ``(B, heads, L, d)`` of ``x`` ``(B, L, D)``."""
-    B, L, D = x.shape
-    packed = linear(x, attn.in_proj_weight, attn.in_proj_bias)
-    q, k, v = packed.view(B, L, 3, attn.num_heads, D // attn.num_heads).permute(2, 0, 3, 1, 4)
-    return q, k, v
-
-
-def joined(attn: nn.MultiheadAttention, heads: Tensor) -> Tensor:
-    """Heads ``(B, heads, L, d)`` to the attention's output ``(B, L, D)``."""
-    x = heads.transpose(1, 2).flatten(2)
-    return linear(x, attn.out_proj.weight, attn.out_proj.bias)
-
-
 def self_attention(attn: nn.MultiheadAttention, x: Tensor, watch: Watch | None = None) -> Tensor:
     """Unmasked self-attention of ``x`` ``(B, L, D)`` with the weights of ``attn``."""
     return joined(attn, attend(*heads_of(attn, x), watch))
@@ -104,26 +55,11 @@ def plain_block(block: ResidualAttentionBlock, x: Tensor, watch: Watch | None = 
     return x + block.ls_2(feed_forward(block.mlp, block.ln_2(x)))
 
 
-def class_token_block(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
-    """What a residual block makes of the class token alone, ``(B, L, D)`` to ``(B, D)``.
-
-    Behind the last block nothing else is asked for, so only keys and values of the other tokens
-    are computed.
-    """
-    attn, D = block.attn, x.shape[-1]
-    normed, weight, bias = block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias
-    q = F.linear(normed[:, :1], weight[:D], bias[:D]).unflatten(-1, (attn.num_heads, -1))
-    kv = linear(normed, weight[D:], bias[D:]).unflatten(-1, (2, attn.num_heads, -1))
-    k, v = kv.permute(2, 0, 3, 1, 4)
-    x = x[:, :1] + block.ls_1(joined(attn, attend(q.transpose(1, 2), k, v)))
-    return (x + block.ls_2(feed_forward(block.mlp, block.ln_2(x))))[:, 0]
-
-
 def is_plain(tower: nn.Module) -> bool:
     """Whether ``tower`` is a Vision Transformer of plain blocks that pools by its class token."""
     return (
         isinstance(tower, VisionTransformer)
-        and all(type(b) is ResidualAttentionBlock for b in tower.transformer.resblocks)
+        and are_plain(tower.transformer.resblocks)
         and tower.attn_pool is None
         and tower.pool_type == "tok"
         and not tower.final_ln_after_pool
@@ -177,6 +113,12 @@ class FrameTransformer(Student):
         """Block ``number`` on tokens ``(N*T, L, W)`` of clips of T ``frames``."""
         return plain_block(self.image.transformer.resblocks[number], x, watch)
 
+    def run_block(self, number: int, x: Tensor, frames: int, watch: Watch | None = None) -> Tensor:
+        """:meth:`block`, computed again in the backward pass where that is asked for."""
+        if self.checkpointing and torch.is_grad_enabled() and watch is None:
+            return checkpoint(self.block, number, x, frames, use_reentrant=False)
+        return self.block(number, x, frames, watch)
+
     def tokens(self, video: Tensor, watch: Watch | None = None) -> Tensor:
         """Normalised ``(N, T, 3, H, W)`` to the last block's output ``(N, T, L, W)``.
 
@@ -187,7 +129,7 @@ class FrameTransformer(Student):
         layers = len(self.image.transformer.resblocks)
         for number in range(layers):
             watched = watch is not None and number >= layers - watch.blocks
-            x = self.block(number, x, T, watch if watched else None)
+            x = self.run_block(number, x, T, watch if watched else None)
         return x.view(N, T, *x.shape[1:])
 
     def class_features(self, tokens: Tensor) -> Tensor:

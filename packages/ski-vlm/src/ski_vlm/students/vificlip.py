@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ski_skeleton.text.blocks import class_token_block
 from ski_vlm.students.base import Student, StudentConfig
-from ski_vlm.students.transformer import FrameTransformer, class_token_block, is_plain
+from ski_vlm.students.transformer import FrameTransformer, is_plain
 
 
 @dataclass(frozen=True)
@@ -42,5 +43,5 @@ class ViFiClip(FrameTransformer):
         x, T = self.first_tokens(video), video.shape[1]
         *blocks, last = tower.transformer.resblocks
         for number in range(len(blocks)):
-            x = self.block(number, x, T)
+            x = self.run_block(number, x, T)
         return (tower.ln_post(class_token_block(last, x)) @ tower.proj).unflatten(0, (-1, T))

@@ -18,6 +18,7 @@ from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
 from ski_skeleton.text import class_prompts
+from ski_skeleton.text.blocks import feed_forward
 from ski_skeleton.text.prompts import NAME_TEMPLATE
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.base import StudentConfig, StudentOutput
@@ -119,7 +120,7 @@ class PromptLayer(nn.Module):
         q = self._split(self.query(self.norm_1(text)))
         found = attend(q, self._split(self.key(patches)), self._split(self.value(patches)))
         text = text + self.out(found.transpose(1, 2).flatten(2))
-        return text + self.mlp(self.norm_2(text))
+        return text + feed_forward(self.mlp, self.norm_2(text))
 
 
 class VideoPrompts(nn.Module):
@@ -187,7 +188,7 @@ class XClip(FrameTransformer):
         x = torch.cat([x, message.flatten(0, 1)[:, None]], 1)
         attended = block.ls_1(self_attention(block.attn, block.ln_1(x), watch))[:, :length]
         x = x[:, :length] + self._drop(attended, drop, frames)
-        return x + self._drop(block.ls_2(block.mlp(block.ln_2(x))), drop, frames)
+        return x + self._drop(block.ls_2(feed_forward(block.mlp, block.ln_2(x))), drop, frames)
 
     def _drop(self, branch: Tensor, share: float, frames: int) -> Tensor:
         """Drop a residual branch ``(N*T, L, W)`` for whole clips."""
