@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ski_data.synthetic.dataset import encode
 from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text import ClipConfig, ClipSizes
@@ -70,6 +71,15 @@ def batch():
         "skeleton": torch.from_numpy(rng.standard_normal((3, 3, 8, 25, 1)).astype(np.float32)),
         "label": torch.tensor([0, 2, 1]),
     }
+
+
+@pytest.fixture
+def clip_file(tmp_path):
+    """Six frames of noise, alone in its folder."""
+    (tmp_path / "videos").mkdir()
+    path = tmp_path / "videos" / "clip.mp4"
+    encode(path, np.random.default_rng(0).integers(0, 256, (6, 40, 48, 3), dtype=np.uint8))
+    return path
 
 
 @pytest.fixture

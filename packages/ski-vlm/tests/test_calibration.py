@@ -14,11 +14,12 @@ from ski_vlm.calibration import (
     auroc,
     best_threshold,
     calibrate,
-    hash_names,
+    hash_classes,
     read_calibration,
     score_of,
     write_calibration,
 )
+from ski_vlm.class_texts import Wording
 from ski_vlm.errors import ConfigError
 
 SCORES = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=12).map(np.array)
@@ -58,7 +59,9 @@ def made(**changes):
     known = np.arange(40) < 20
     cosines[known, 0] += 0.2
     cosines[~known] += 0.3  # a cosine alone would be fooled
-    found = calibrate(cosines, 100.0, known, names=["a", "b", "c"], model_hash="m")
+    found = calibrate(
+        cosines, 100.0, known, names=["a", "b", "c"], wording=Wording(), model_hash="m"
+    )
     return replace(found, **changes)
 
 
@@ -73,14 +76,16 @@ def test_the_best_score_is_taken():
 def test_one_class_is_calibrated_by_its_cosine():
     cosines = np.array([[0.3], [0.1]])
     known = np.array([True, False])
-    found = calibrate(cosines, 100.0, known, names=["a"], model_hash="m")
+    found = calibrate(cosines, 100.0, known, names=["a"], wording=Wording(), model_hash="m")
     assert (found.score, found.threshold) == ("cosine", pytest.approx(0.2))
 
 
 def test_both_kinds_are_needed():
     for known in (np.ones(3, bool), np.zeros(3, bool)):
         with pytest.raises(InputError, match="none of them"):
-            calibrate(np.zeros((3, 2)), 1.0, known, names=["a", "b"], model_hash="m")
+            calibrate(
+                np.zeros((3, 2)), 1.0, known, names=["a", "b"], wording=Wording(), model_hash="m"
+            )
 
 
 def test_round_trip_and_what_it_fits(tmp_path):
@@ -88,14 +93,16 @@ def test_round_trip_and_what_it_fits(tmp_path):
     write_calibration(path, made())
     found = read_calibration(path)
     assert found == made()
-    found.check(["c", "a", "b"], "m", "c.json")
+    found.check(["c", "a", "b"], Wording(), "m", "c.json")
     with pytest.raises(InputError, match="another list"):
-        found.check(["a", "b", "d"], "m", "c.json")
+        found.check(["a", "b", "d"], Wording(), "m", "c.json")
     with pytest.raises(InputError, match="another model"):
-        found.check(["a", "b", "c"], "n", "c.json")
+        found.check(["a", "b", "c"], Wording(), "n", "c.json")
     with pytest.raises(ExistingOutputError):
         write_calibration(path, made())
-    assert hash_names(["喝水", "b"]) == hash_names(["b", "喝水"])
+    with pytest.raises(InputError, match="templates"):
+        found.check(["a", "b", "c"], Wording(("{name}",)), "m", "c.json")
+    assert hash_classes(["喝水", "b"], Wording()) == hash_classes(["b", "喝水"], Wording())
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"score": "guess"}', "\x00"])

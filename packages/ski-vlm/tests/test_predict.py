@@ -41,6 +41,28 @@ def test_file_and_frames(folder, clip, names):
     assert len(recognizer.predict(clip, names, top_k=2)) == 2
 
 
+def test_lists_of_files_and_frames(folder, clip, names):
+    recognizer = load(folder)
+    frames = np.random.default_rng(1).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+    videos = [clip, frames, str(clip)] * 4
+    found = recognizer.predict(videos, names, top_k=2)
+    assert [len(row) for row in found] == [2] * 12
+    for row, video in zip(found, videos, strict=True):
+        alone = recognizer.predict(video, names, top_k=2)
+        assert [p.label for p in row] == [p.label for p in alone]
+        np.testing.assert_allclose(
+            [p.probability for p in row], [p.probability for p in alone], atol=1e-6
+        )
+    assert recognizer.predict([], names) == []
+    with pytest.raises(MissingFileError):
+        recognizer.predict([clip, "absent.mp4"], names)
+    for wrong in (0, -1):
+        with pytest.raises(InputError, match="top_k"):
+            recognizer.predict(frames, names, top_k=wrong)
+    with pytest.raises(InputError, match="list of names"):
+        recognizer.predict(frames, "sit down")
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 50])
 def test_any_length_of_clip(folder, names, length):
     frames = np.random.default_rng(1).integers(0, 256, (length, 64, 40, 3), dtype=np.uint8)

@@ -2,8 +2,9 @@
 
 from importlib.metadata import version
 
+from ski_vlm.class_texts import Wording
 from ski_vlm.predict import Prediction, Recognition, Recognizer, load
 
 __version__ = version("ski-vlm")
 
-__all__ = ["Prediction", "Recognition", "Recognizer", "load"]
+__all__ = ["Prediction", "Recognition", "Recognizer", "Wording", "load"]

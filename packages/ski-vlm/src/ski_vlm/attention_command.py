@@ -14,7 +14,8 @@ from ski_data.video.decode import probe, read_frames
 from ski_data.video.overlay import clipped_heat, contact_sheet, lay_over, write_mp4, write_png
 from ski_data.video.sampling import test_indices
 from ski_data.video.transforms import center_crop, resize_short_side
-from ski_vlm.attention_map import attention_maps
+from ski_vlm.attention_map import relevance
+from ski_vlm.class_texts import read_wording
 from ski_vlm.predict import load, read_class_names
 
 LEAST = 320
@@ -27,6 +28,8 @@ def attention(
     model: str,
     classes: str,
     out: str,
+    templates: str | None = None,
+    descriptions: str | None = None,
     target: str | None = None,
     blocks: int = 1,
     average: bool = False,
@@ -43,9 +46,13 @@ def attention(
 
     Args:
         video: a video file.
-        model: a trained model folder, or a run folder that holds one.
+        model: a model or run folder; or a CLIP as it comes, such as ViT-B-16/openai,
+            ViT-B-16/FILE or hf-hub:OWNER/NAME.
         classes: names separated by commas, or a file with one per line or columns id,name.
         out: folder to write.
+        templates: ways to name a class whose texts are averaged: name, photo, froster, or a file
+            with one per line ({name} is the class); by default what the model was trained with.
+        descriptions: CSV id,name,description that says more of each class, averaged in by half.
         target: the class to explain; by default the one that is recognised.
         blocks: last blocks of a transformer that relevance is followed through.
         average: write average.png too, the mean relevance over all frames on the middle one.
@@ -54,7 +61,8 @@ def attention(
         opacity: share of colour at the hottest places.
         device: cpu, cuda or cuda:N.
     """
-    names = read_class_names(classes)
+    names, wording = read_class_names(classes), read_wording(templates, descriptions)
+    wording.check(names)
     if target is not None and target not in names:
         shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
         raise InputError(f"--target {target!r} is none of the classes: {shown}")
@@ -63,7 +71,7 @@ def attention(
     if not 0 <= low < high <= 100 or not 0 <= opacity <= 1:
         raise InputError("--low and --high rise within 0..100, --opacity lies in 0..1")
     info = probe(video)
-    recognizer = load(model, device=device)
+    recognizer = load(model, wording=wording, device=device)
     student = recognizer.model
     indices = test_indices(info.frames, student.config.frames)
     chosen = read_frames(video, indices)
@@ -71,7 +79,8 @@ def attention(
     (ranked,) = recognizer.rank(fitted[None], names)
     label = target or ranked[0].label
     pixels = torch.from_numpy(fitted).to(recognizer.device)
-    maps = attention_maps(student, pixels, names, names.index(label), blocks=blocks)
+    text = recognizer.class_texts(names)[names.index(label)]
+    maps = relevance(student, pixels, text, blocks=blocks)
     heat = clipped_heat(maps, low, high)
     frames = as_seen(chosen, student.image_size, student.config.short_side)
     overlay = lay_over(frames, heat, opacity)

@@ -44,10 +44,21 @@ def attention_maps(
     """
     if not 0 <= target < len(names):
         raise ConfigError(f"target {target} is not one of {len(names)} classes")
-    model.eval()
-    pixels = model.normalise(frames[None])[0]
     with torch.no_grad():
-        text = model.encode_classes(names[target : target + 1])[0]
+        text = model.eval().encode_classes(names[target : target + 1])[0]
+    return relevance(model, frames, text, blocks=blocks)
+
+
+def relevance(
+    model: FrameTransformer, frames: Tensor, text: Tensor, *, blocks: int = 1
+) -> np.ndarray:
+    """:func:`attention_maps` for a class vector ``(D,)``, as the student's ``score`` takes it.
+
+    Raises:
+        ConfigError: a number of blocks out of range, or a timm tower without maps.
+    """
+    model.eval()
+    pixels, text = model.normalise(frames[None])[0], text.detach().clone()
     if isinstance(model.image, ModifiedResNet | TimmModel):
         maps = _convolutional_maps(model.image, pixels, text)
     else:

@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
-from ski_data.config import from_plain
+from ski_data.config import from_plain, to_plain
 from ski_data.errors import InputError
 from ski_data.folders import whole_file
 from ski_data.text import read_text
+from ski_vlm.class_texts import Wording
 from ski_vlm.errors import ConfigError
 from ski_vlm.predict import softmax
+from ski_vlm.students import Student, folder_config, student_kind
 
 ScoreName = Literal["probability", "cosine", "margin"]
 SCORES: tuple[ScoreName, ...] = ("probability", "cosine", "margin")
@@ -39,7 +42,7 @@ class Calibration:
     score: ScoreName
     threshold: float
     classes_hash: str
-    """Of the class names, in any order."""
+    """Of the class names, in any order, and of their wording."""
     model_hash: str
     """Of the model's weights and settings."""
     classes: int
@@ -55,39 +58,35 @@ class Calibration:
     """Area under the ROC curve of every score; 0.5 is chance."""
     format: int = FORMAT
 
-    def check(self, names: Sequence[str], model_hash: str, where: str) -> None:
-        """See that it was made for these classes and this model.
+    def check(self, names: Sequence[str], wording: Wording, model_hash: str, where: str) -> None:
+        """See that it was made for these classes, so worded, and this model.
 
         Raises:
             InputError: it was made for others.
         """
-        if self.classes_hash != hash_names(names):
+        if self.classes_hash != hash_classes(names, wording):
             raise InputError(
-                f"{where}: made for another list of {self.classes} classes, not for these "
-                f"{len(names)}; calibrate again with this list"
+                f"{where}: made for another list of {self.classes} classes, or other templates or "
+                f"descriptions, not for these {len(names)}; calibrate again with these"
             )
         if self.model_hash != model_hash:
             raise InputError(f"{where}: made for another model; calibrate again with this one")
 
 
-def hash_names(names: Sequence[str]) -> str:
-    """SHA-256 of a set of class names."""
-    return hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()
+def hash_classes(names: Sequence[str], wording: Wording) -> str:
+    """SHA-256 of a set of class names and their wording."""
+    plain = [sorted(names), to_plain(wording)]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def hash_model(folder: str | Path) -> str:
-    """SHA-256 of a model folder's weights and settings, or of its ``model`` folder's.
-
-    Raises:
-        OSError: it cannot be read; load the model first.
-    """
-    folder = Path(folder)
-    folder = folder / "model" if (folder / "model").is_dir() else folder
+def hash_model(model: Student) -> str:
+    """SHA-256 of a student's kind, settings and weights, wherever they came from."""
     total = hashlib.sha256()
-    for name in ("config.json", "weights.safetensors"):
-        with (folder / name).open("rb") as file:
-            while block := file.read(1 << 24):
-                total.update(block)
+    plain = {"kind": student_kind(model), **to_plain(folder_config(model))}
+    total.update(json.dumps(plain, sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return total.hexdigest()
 
 
@@ -113,6 +112,7 @@ def calibrate(
     known: np.ndarray,
     *,
     names: Sequence[str],
+    wording: Wording,
     model_hash: str,
 ) -> Calibration:
     """The score and threshold that tell clips of the classes from others best.
@@ -122,6 +122,7 @@ def calibrate(
         scale: of the model.
         known: bool ``(N,)``, clips that show one of the classes.
         names: the K classes.
+        wording: of these.
         model_hash: of the model.
 
     Raises:
@@ -140,7 +141,7 @@ def calibrate(
     return Calibration(
         score=best,
         threshold=threshold,
-        classes_hash=hash_names(names),
+        classes_hash=hash_classes(names, wording),
         model_hash=model_hash,
         classes=len(names),
         known=int(known.sum()),

@@ -23,12 +23,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ski_data.config import to_plain
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_data.folders import missing_parents, remove_empty
 from ski_data.manifest import Record
 from ski_data.progress import Progress
 from ski_data.text import read_text
 from ski_vlm.calibration import hash_model
+from ski_vlm.class_texts import read_wording
 from ski_vlm.predict import Recognizer, load, read_class_names
 from ski_vlm.reading import find_records
 
@@ -58,6 +60,8 @@ def embed(
     out: str,
     *,
     classes: str | None = None,
+    templates: str | None = None,
+    descriptions: str | None = None,
     shard_size: int = 4096,
     workers: int = 1,
     batch_size: int = 8,
@@ -71,9 +75,13 @@ def embed(
 
     Args:
         source: a manifest, or a folder with videos.
-        model: a trained model folder, or a run folder that holds one.
+        model: a model or run folder; or a CLIP as it comes, such as ViT-B-16/openai,
+            ViT-B-16/FILE or hf-hub:OWNER/NAME.
         out: folder to write.
         classes: names separated by commas, or a file, whose texts are written too.
+        templates: ways to name a class whose texts are averaged: name, photo, froster, or a file
+            with one per line ({name} is the class); by default what the model was trained with.
+        descriptions: CSV id,name,description that says more of each class, averaged in by half.
         shard_size: clips per file.
         workers: processes that read videos; 0 reads without them.
         batch_size: clips that the model sees at once.
@@ -86,14 +94,19 @@ def embed(
     if (folder / INDEX).exists():
         raise ExistingOutputError(f"{out}: already complete; name another folder or remove it")
     names = None if classes is None else read_class_names(classes)
+    wording = read_wording(templates, descriptions)
+    if names is None and not wording.own:
+        raise InputError("--templates and --descriptions word classes: give --classes too")
+    wording.check(names or ())
     records = find_records(source)
-    recognizer = load(model, device=device)
+    recognizer = load(model, wording=wording, device=device)
     meta = {
         "format": FORMAT,
-        "model": hash_model(model),
+        "model": hash_model(recognizer.model),
         "kind": type(recognizer.model).__name__,
         "frames": recognizer.model.config.frames,
         "classes": names or [],
+        "wording": to_plain(wording),
         "shard_size": shard_size,
         "clips": [record.name for record in records],
     }

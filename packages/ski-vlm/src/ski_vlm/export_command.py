@@ -76,7 +76,8 @@ def export(
     numbers.
 
     Args:
-        model: a trained model folder, or a run folder that holds one.
+        model: a model or run folder; or a CLIP as it comes, such as ViT-B-16/openai,
+            ViT-B-16/FILE or hf-hub:OWNER/NAME.
         out: folder to write.
         format: onnx (needs the extra "export") or torch (.pt2 archives).
         classes: names separated by commas, or a file, whose texts are written as texts.npy too.
@@ -97,7 +98,7 @@ def export(
     recognizer = load(model)
     with whole_folder(out) as folder:
         about = export_student(
-            recognizer.model, folder, format, classes=names, model_hash=hash_model(model)
+            recognizer.model, folder, format, classes=names, model_hash=hash_model(recognizer.model)
         )
         card = None
         if int8:

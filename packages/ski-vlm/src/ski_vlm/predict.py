@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 import torch
@@ -20,9 +20,11 @@ from ski_data.video.guarded import GuardedReader
 from ski_data.video.sampling import test_indices
 from ski_data.video.transforms import center_crop, resize_short_side
 from ski_skeleton.errors import CheckpointError
+from ski_vlm.class_texts import Wording, encode_texts
 from ski_vlm.errors import ConfigError
 from ski_vlm.reading import in_order
-from ski_vlm.students import Student, load_student
+from ski_vlm.sources import open_student
+from ski_vlm.students import Student
 
 T = TypeVar("T")
 Video = str | Path | np.ndarray
@@ -30,6 +32,10 @@ Video = str | Path | np.ndarray
 
 LISTS = (".csv", ".txt")
 """Endings of files of class names."""
+BATCH = 8
+"""Clips that the model sees at once."""
+KEPT = 16
+"""Lists of classes whose texts a recognizer keeps."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,21 @@ class Recognition:
 
 
 class Recognizer:
-    """A trained student with its input rules."""
+    """A trained student with its input rules.
+
+    Args:
+        model: the student.
+        wording: how class names are put to its text tower.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        meta: what its folder says of its training.
+        name: what errors call it.
+    """
 
     def __init__(
         self,
         model: Student,
         *,
+        wording: Wording | None = None,
         device: str | torch.device = "cpu",
         meta: dict | None = None,
         name: str = "the model",
@@ -65,27 +80,44 @@ class Recognizer:
         self.device = check_device(device)
         self.model = model.eval().to(self.device)
         self.model.text.freeze()
+        self.wording = wording or Wording()
         self.meta = meta or {}
         self.name = name
-        self._texts: tuple[tuple[str, ...], Tensor] | None = None
+        self._texts: dict[tuple[str, ...], Tensor] = {}
 
+    @overload
     def predict(
         self, video: Video, classes: Sequence[str], *, top_k: int | None = None
-    ) -> list[Prediction]:
-        """Classes by falling probability.
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict(
+        self, video: Sequence[Video], classes: Sequence[str], *, top_k: int | None = None
+    ) -> list[list[Prediction]]: ...
+
+    def predict(
+        self, video: Video | Sequence[Video], classes: Sequence[str], *, top_k: int | None = None
+    ) -> list[Prediction] | list[list[Prediction]]:
+        """Classes by falling probability; for a list of videos, a list of such lists.
 
         Args:
-            video: a file, or uint8 frames ``(T, H, W, 3)`` RGB of any length.
+            video: a file, or uint8 frames ``(T, H, W, 3)`` RGB of any length; or several of them.
             classes: names in plain words; seen in training or not.
             top_k: how many to give back; all by default.
 
         Raises:
             InputError: a file that cannot be decoded, frames of another shape, no class names,
-                or one twice.
+                or one twice. :meth:`predict_many` goes on after files that cannot be read.
             CheckpointError: the model's scores are not finite.
         """
-        names = check_names(classes)
-        return self.rank(self.frames(video)[None], names, top_k)[0]
+        names, top_k = check_names(classes), check_top_k(top_k)
+        if isinstance(video, str | Path | np.ndarray):
+            return self.rank(self.frames(video)[None], names, top_k)[0]
+        ranked: list[list[Prediction]] = []
+        for first in range(0, len(video), BATCH):
+            clips = np.stack([self.frames(each) for each in video[first : first + BATCH]])
+            ranked += self.rank(clips, names, top_k)
+        return ranked
 
     def predict_many(
         self,
@@ -93,7 +125,7 @@ class Recognizer:
         classes: Sequence[str],
         *,
         top_k: int | None = None,
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         workers: int = 1,
         timeout: float = 30.0,
     ) -> Iterator[Recognition]:
@@ -114,7 +146,7 @@ class Recognizer:
             InputError: no class names, one twice, or settings out of range.
             CheckpointError: the model's scores are not finite.
         """
-        names = check_names(classes)
+        names, top_k = check_names(classes), check_top_k(top_k)
         found = self.map_clips(
             videos,
             lambda clips: self.rank(clips, names, top_k),
@@ -141,7 +173,7 @@ class Recognizer:
         videos: Sequence[Video],
         answer: Callable[[np.ndarray], Sequence[T]],
         *,
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         workers: int = 1,
         timeout: float = 30.0,
     ) -> Iterator[T | SkiDataError]:
@@ -200,12 +232,19 @@ class Recognizer:
         return self.checked(output.cosines)
 
     def class_texts(self, names: Sequence[str]) -> Tensor:
-        """The student's features ``(K, D)`` of class names; the last list asked for is kept."""
+        """The student's features ``(K, D)`` of class names; those of the last lists are kept.
+
+        Raises:
+            InputError, ConfigError: a wording that does not fit the classes or the student.
+        """
         key = tuple(names)
-        if self._texts is None or self._texts[0] != key:
+        if key not in self._texts:
             with torch.inference_mode():
-                self._texts = key, self.model.encode_classes(names)
-        return self._texts[1]
+                found = encode_texts(self.model, names, self.wording)
+            while len(self._texts) >= KEPT:
+                self._texts.pop(next(iter(self._texts)))
+            self._texts[key] = found
+        return self._texts[key]
 
     def checked(self, values: Tensor) -> np.ndarray:
         """float32 numbers of the model, on the CPU.
@@ -276,15 +315,28 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Recognizer:
-    """The student in a model folder, or in the ``model`` folder of a run.
+def load(
+    model: str | Path,
+    *,
+    wording: Wording | None = None,
+    device: str | torch.device = "cpu",
+) -> Recognizer:
+    """A recognizer of a trained model, or of CLIP as it comes.
+
+    Args:
+        model: a model folder, or a run folder that holds one; or the name of a plain CLIP, such as
+            ``ViT-B-16/openai``, see :func:`ski_vlm.sources.open_student`.
+        wording: templates and descriptions of classes; by default what the model was trained with.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        MissingFileError: no model there.
+        MissingFileError: no model there, or no CLIP of that name; near names are listed.
         CheckpointError: a damaged folder or one of another kind.
+        ConfigError: a device that is not there; weights that cannot be fetched.
     """
-    model, meta = load_student(folder)
-    return Recognizer(model, device=device, meta=meta, name=str(folder))
+    where = check_device(device)
+    student, meta = open_student(model)
+    return Recognizer(student, wording=wording, device=where, meta=meta, name=str(model))
 
 
 def check_device(name: str | torch.device) -> torch.device:
@@ -306,12 +358,25 @@ def check_device(name: str | torch.device) -> torch.device:
     return device
 
 
+def check_top_k(top_k: int | None) -> int | None:
+    """How many classes to give back, None for all.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if top_k is not None and top_k < 1:
+        raise InputError(f"top_k must be at least 1, got {top_k}")
+    return top_k
+
+
 def check_names(classes: Sequence[str]) -> list[str]:
     """Class names without white space around them.
 
     Raises:
-        InputError: none, an empty one, or one twice.
+        InputError: none, an empty one, one twice, or one text in place of a list.
     """
+    if isinstance(classes, str):
+        raise InputError(f"classes are a list of names, not the text {classes!r}")
     names = [name.strip() for name in classes]
     if not names:
         raise InputError("no class names given; name at least one")

@@ -10,10 +10,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, TextIO
 
-from ski_data.errors import InputError
 from ski_data.folders import whole_file
 from ski_data.progress import Progress
-from ski_vlm.predict import Recognition, load, read_class_names
+from ski_vlm.class_texts import read_wording
+from ski_vlm.predict import Recognition, check_top_k, load, read_class_names
 from ski_vlm.reading import find_videos
 
 COLUMNS = ("video", "rank", "label", "probability", "error")
@@ -24,6 +24,8 @@ def predict(
     *,
     model: str,
     classes: str,
+    templates: str | None = None,
+    descriptions: str | None = None,
     top_k: int = 5,
     format: Literal["table", "csv", "jsonl"] = "table",
     out: str | None = None,
@@ -39,8 +41,12 @@ def predict(
 
     Args:
         video: video files, or folders that hold some.
-        model: a trained model folder, or a run folder that holds one.
+        model: a model or run folder; or a CLIP as it comes, such as ViT-B-16/openai,
+            ViT-B-16/FILE or hf-hub:OWNER/NAME.
         classes: names separated by commas, or a file with one per line or columns id,name.
+        templates: ways to name a class whose texts are averaged: name, photo, froster, or a file
+            with one per line ({name} is the class); by default what the model was trained with.
+        descriptions: CSV id,name,description that says more of each class, averaged in by half.
         top_k: how many classes to print.
         format: table to read; csv (video,rank,label,probability,error); jsonl, an object per video.
         out: file to write in place of standard output.
@@ -49,11 +55,11 @@ def predict(
         timeout: seconds that a process may take for one video.
         device: cpu, cuda or cuda:N.
     """
-    names = read_class_names(classes)
-    if top_k < 1:
-        raise InputError(f"--top_k must be at least 1, got {top_k}")
+    names, wording = read_class_names(classes), read_wording(templates, descriptions)
+    wording.check(names)
+    check_top_k(top_k)
     videos = find_videos(video)
-    recognizer = load(model, device=device)
+    recognizer = load(model, wording=wording, device=device)
     found = recognizer.predict_many(
         videos, names, top_k=top_k, workers=workers, batch_size=batch_size, timeout=timeout
     )

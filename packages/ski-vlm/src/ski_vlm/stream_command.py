@@ -24,6 +24,7 @@ from ski_vlm.calibration import (
     read_calibration,
     write_calibration,
 )
+from ski_vlm.class_texts import read_wording
 from ski_vlm.predict import load, read_class_names
 from ski_vlm.reading import find_records
 from ski_vlm.segments import Segment, Smoothing
@@ -37,6 +38,8 @@ def stream(
     *,
     model: str,
     classes: str,
+    templates: str | None = None,
+    descriptions: str | None = None,
     window: float = StreamConfig.window,
     stride: float = StreamConfig.stride,
     smoothing: Smoothing = StreamConfig.smoothing,
@@ -55,8 +58,12 @@ def stream(
 
     Args:
         source: a video file; a camera's number such as 0; or an address (rtsp://, http://, ...).
-        model: a trained model folder, or a run folder that holds one.
+        model: a model or run folder; or a CLIP as it comes, such as ViT-B-16/openai,
+            ViT-B-16/FILE or hf-hub:OWNER/NAME.
         classes: names separated by commas, or a file with one per line or columns id,name.
+        templates: ways to name a class whose texts are averaged: name, photo, froster, or a file
+            with one per line ({name} is the class); by default what the model was trained with.
+        descriptions: CSV id,name,description that says more of each class, averaged in by half.
         window: seconds that the model sees at once.
         stride: seconds from window to window.
         smoothing: none, exponential or median, of the scores of successive windows.
@@ -68,7 +75,8 @@ def stream(
         timeout: seconds to wait for a camera or address.
         device: cpu, cuda or cuda:N.
     """
-    names = read_class_names(classes)
+    names, wording = read_class_names(classes), read_wording(templates, descriptions)
+    wording.check(names)
     if threshold is not None and calibration is not None:
         raise InputError("give --threshold or --calibration, not both")
     if threshold is not None and not 0 <= threshold <= 1:
@@ -78,9 +86,9 @@ def stream(
         found = read_calibration(calibration)
         rejection = {"score": found.score, "threshold": found.threshold}
     config = StreamConfig(window, stride, smoothing, span, **rejection)  # type: ignore[arg-type]
-    recognizer = load(model, device=device)
+    recognizer = load(model, wording=wording, device=device)
     if calibration is not None:
-        found.check(names, hash_model(model), calibration)
+        found.check(names, wording, hash_model(recognizer.model), calibration)
     elif threshold is None:
         log.warning("no threshold: every window gets one of the classes; see ski-vlm calibrate")
     running = Stream(recognizer, names, config)
@@ -156,6 +164,8 @@ def calibrate(
     model: str,
     classes: str,
     out: str,
+    templates: str | None = None,
+    descriptions: str | None = None,
     labels: str | None = None,
     workers: int = 1,
     batch_size: int = 8,
@@ -169,9 +179,13 @@ def calibrate(
 
     Args:
         manifest: labelled clips.
-        model: a trained model folder, or a run folder that holds one.
+        model: a model or run folder; or a CLIP as it comes, such as ViT-B-16/openai,
+            ViT-B-16/FILE or hf-hub:OWNER/NAME.
         classes: names separated by commas, or a file, as they will be asked for.
         out: file to write, for the option --calibration of the command stream.
+        templates: ways to name a class whose texts are averaged: name, photo, froster, or a file
+            with one per line ({name} is the class); by default what the model was trained with.
+        descriptions: CSV id,name,description that says more of each class, averaged in by half.
         labels: file with the names of the manifest's labels; by default those of the classes. A
             clip without a label, or whose label is none of the classes, is an unknown one.
         workers: processes that read videos; 0 reads without them.
@@ -179,7 +193,8 @@ def calibrate(
         timeout: seconds that a process may take for one video.
         device: cpu, cuda or cuda:N.
     """
-    names = read_class_names(classes)
+    names, wording = read_class_names(classes), read_wording(templates, descriptions)
+    wording.check(names)
     meanings = names if labels is None else read_class_names(labels)
     if Path(out).exists():
         raise ExistingOutputError(f"{out}: already there; name another file or remove it")
@@ -196,7 +211,7 @@ def calibrate(
             f"{manifest}: {sum(known)} clips of the classes and {len(known) - sum(known)} of none "
             "of them; both are needed"
         )
-    recognizer = load(model, device=device)
+    recognizer = load(model, wording=wording, device=device)
     found = recognizer.map_clips(
         [r.video for r in records],
         lambda clips: list(recognizer.cosines(clips, names)),
@@ -220,7 +235,8 @@ def calibrate(
         recognizer.scale,
         np.array(kinds),
         names=names,
-        model_hash=hash_model(model),
+        wording=wording,
+        model_hash=hash_model(recognizer.model),
     )
     write_calibration(out, result)
     areas = ", ".join(f"{name} {area:.3f}" for name, area in result.auroc.items())
