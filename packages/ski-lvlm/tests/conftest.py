@@ -45,6 +45,24 @@ def golden(golden_folder):
     return read
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, golden_folder):
+    """A model that learns from its clips which of four sentences to say."""
+    from tiny_lvlm import make_base, make_data, teach_sentences, write_recipe
+
+    from ski_lvlm.train import read_recipe, train
+
+    folder = tmp_path_factory.mktemp("caption")
+    make_base(folder / "base", golden_folder / "tiny_tokenizer")
+    teach_sentences(folder / "base")
+    make_data(folder)
+    recipe = write_recipe(
+        folder / "r.yaml", folder, epochs=20, lr=0.05, prompts={"skeleton": "absent"}
+    )
+    train(read_recipe(recipe), folder / "run")
+    return folder
+
+
 @pytest.fixture
 def records(tmp_path):
     """Three videos of 3, 5 and 12 frames."""

@@ -4,70 +4,31 @@ import json
 
 import pytest
 import torch
-from tiny_lvlm import ACTIONS, TINY, make_base, make_data, write_recipe
-from transformers import AutoModelForCausalLM
+from tiny_lvlm import ACTIONS, TINY
 
-from ski_lvlm.base import BaseConfig, load_tokenizer
 from ski_lvlm.caption import Captioner, captions, load_captioner
 from ski_lvlm.cli import main
 from ski_lvlm.conversations import PromptConfig
 from ski_lvlm.errors import ConfigError, FeatureError, PromptError
 from ski_lvlm.feature_store import FeatureStore
 from ski_lvlm.features import ImageTower
-from ski_lvlm.prompts import Message, collate, encode, render
-from ski_lvlm.train import read_recipe, train
-
-
-def teach_sentences(folder):
-    """Train the base model on the four answers, so that it can say them and must choose."""
-    torch.manual_seed(0)
-    tokenizer, _ = load_tokenizer(BaseConfig(str(folder)))
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    said = [[Message("human", "What happens?"), Message("gpt", f"A person {a}.")] for a in ACTIONS]
-    ids, labels, mask = collate([encode(render(turns, tokenizer), tokenizer) for turns in said], 0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    for _ in range(120):
-        model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.save_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, golden_folder):
-    """A model that learns from its clips which of four sentences to say."""
-    folder = tmp_path_factory.mktemp("caption")
-    make_base(folder / "base", golden_folder / "tiny_tokenizer")
-    teach_sentences(folder / "base")
-    make_data(folder)
-    recipe = write_recipe(
-        folder / "r.yaml", folder, epochs=20, lr=0.05, prompts={"skeleton": "absent"}
-    )
-    train(read_recipe(recipe), folder / "run")
-    return folder
+from ski_lvlm.generation import Sampling
+from ski_lvlm.prompts import Message
 
 
 def test_answers_tell_the_actions(trained):
     captioner = load_captioner(trained / "run" / "model")
     assert captioner.model.projectors.skeleton is None
     store = FeatureStore(trained / "video")
+    sampling = Sampling(max_new_tokens=30)
     made = list(
-        captions(captioner, store.names, store=store, question="What happens?", max_new_tokens=30)
+        captions(captioner, store.names, store=store, question="What happens?", sampling=sampling)
     )
+    assert {answer.video for answer in made} == set(store.names)
+    made.sort(key=lambda answer: answer.video)
     right = [answer.text == f"A person {ACTIONS[n % 4]}." for n, answer in enumerate(made)]
     assert sum(right) > 12  # of 24; chance is 6
     assert all(answer.finished for answer in made)
-    alone = list(
-        captions(
-            captioner,
-            store.names[:3],
-            store=store,
-            question="What happens?",
-            max_new_tokens=30,
-            batch=1,
-        )
-    )
-    assert alone == made[:3]
 
 
 def test_conversations_go_on(trained):
@@ -114,3 +75,70 @@ def test_command(trained, capsys):
     assert "no features of clip other" in capsys.readouterr().err
     with pytest.raises(FeatureError):
         FeatureStore(trained / "video")["other"]
+
+
+COMMAND = ("--question", "What happens?", "--max_new_tokens", "12")
+
+
+def run(trained, *more):
+    names = FeatureStore(trained / "video").names[:6]
+    model = ["--model", str(trained / "run" / "model"), "--features", str(trained / "video")]
+    return main(["caption", *names, *model, *COMMAND, *map(str, more)])
+
+
+def test_file_of_a_killed_run_is_completed(trained, tmp_path, capsys, monkeypatch):
+    from ski_lvlm import caption as module
+
+    assert run(trained, "--out", tmp_path / "whole.jsonl") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'whole.jsonl'}\n"
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines()
+    assert [json.loads(line)["video"] for line in lines] == [f"clip{n:02d}" for n in range(6)]
+    assert json.loads((tmp_path / "whole.jsonl.settings.json").read_text())["template"] is None
+
+    real = module.captions
+
+    def killed(*args, **options):
+        for number, answer in enumerate(real(*args, **options)):
+            if number == 4:
+                raise KeyboardInterrupt
+            yield answer
+
+    out = tmp_path / "new" / "cut.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "captions", killed)
+        assert run(trained, "--out", out, "--batch", 2) == 130
+    assert not out.exists()
+    with (out.parent / ".cut.jsonl.part").open("a") as file:
+        file.write('{"video": "clip0')
+    assert run(trained, "--out", out, "--temperature", 1) == 2
+    assert "other settings" in capsys.readouterr().err
+    asked = []
+    monkeypatch.setattr(
+        module, "captions", lambda c, videos, **o: asked.extend(videos) or real(c, videos, **o)
+    )
+    assert run(trained, "--out", out) == 0
+    assert len(asked) == 2
+    assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
+    assert {p.name for p in out.parent.iterdir()} == {"cut.jsonl", "cut.jsonl.settings.json"}
+    assert run(trained, "--out", out) == 2
+    assert "already" in capsys.readouterr().err
+
+
+def test_unwritable_file_and_cut_answers(trained, tmp_path, capsys, caplog):
+    tmp_path.joinpath("file").write_text("")
+    assert run(trained, "--out", tmp_path / "file" / "a.jsonl") == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert run(trained, "--max_new_tokens", 1) == 0
+    assert "6 of 6 answers were cut at the limit of 1 tokens" in caplog.text
+    assert capsys.readouterr().out.count("(cut at the limit)") == 6
+
+
+def test_manifest_and_what_is_not_there(trained, tmp_path, capsys):
+    tmp_path.joinpath("m.jsonl").write_text('{"name": "clip03", "video": "x.mp4", "label": 0}\n')
+    command = ["caption", str(tmp_path / "m.jsonl"), "--model", str(trained / "run" / "model")]
+    assert main([*command, "--features", str(trained / "video"), *COMMAND]) == 0
+    assert capsys.readouterr().out.startswith("clip03: ")
+    assert main([*command, *COMMAND]) == 2
+    capsys.readouterr()
+    assert main(["caption", "clip99", *command[2:], "--features", str(trained / "video")]) == 2
+    assert "no features of clip clip99" in capsys.readouterr().err

@@ -30,5 +30,5 @@ def test_python_example_runs(tmp_path):
 
 
 def test_every_command_is_shown():
-    shown = set(re.findall(r"^ski-lvlm (\w+)", README, flags=re.MULTILINE))
+    shown = set(re.findall(r"^ski-lvlm ([\w-]+)", README, flags=re.MULTILINE))
     assert shown == set(COMMANDS)

@@ -8,11 +8,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from ski_data.instructions import Instruction, write_instructions
+from ski_lvlm.base import BaseConfig, load_tokenizer
 from ski_lvlm.feature_store import FeatureWriter
 from ski_lvlm.features import VideoTokens
+from ski_lvlm.prompts import Message, collate, encode, render
 from ski_skeleton.text.clip import ClipConfig, ClipSizes
 
 SIZES = ClipSizes(
@@ -46,6 +53,21 @@ def make_base(folder: Path, tokenizer: Path) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     PreTrainedTokenizerFast.from_pretrained(tokenizer).save_pretrained(folder)
     return folder
+
+
+def teach_sentences(folder):
+    """Train the base model on the four answers, so that it can say them and must choose."""
+    torch.manual_seed(0)
+    tokenizer, _ = load_tokenizer(BaseConfig(str(folder)))
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    said = [[Message("human", "What happens?"), Message("gpt", f"A person {a}.")] for a in ACTIONS]
+    ids, labels, mask = collate([encode(render(turns, tokenizer), tokenizer) for turns in said], 0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(120):
+        model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
 
 
 def make_data(folder: Path, clips: int = 24) -> None:

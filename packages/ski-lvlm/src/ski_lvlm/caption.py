@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,12 @@ from ski_lvlm.conversations import PromptConfig
 from ski_lvlm.errors import ConfigError
 from ski_lvlm.feature_store import FeatureStore
 from ski_lvlm.features import ImageTower, VideoTokens, nearest, normalise
+from ski_lvlm.generation import RunningBatch, Sampling, end_tokens
 from ski_lvlm.lvlm_folder import load_lvlm
 from ski_lvlm.model import Batch, SkiLvlm
 from ski_lvlm.pooling import frame_indices, spatio_temporal_pool
 from ski_lvlm.prompts import (
+    IGNORE,
     Encoded,
     Message,
     TemplateName,
@@ -56,6 +58,7 @@ class Captioner:
         prompts: As in its training.
         tower: Image tower and settings of its video tokens; None for stored tokens only.
         name: Of the model, for errors.
+        notes: What was saved with the model, see :func:`ski_lvlm.lvlm_folder.load_lvlm`.
     """
 
     def __init__(
@@ -66,10 +69,12 @@ class Captioner:
         *,
         tower: tuple[ImageTower, VideoTokens] | None = None,
         name: str = "the model",
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.tokenizer, self.prompts = model, tokenizer, prompts
-        self.tower, self.name = tower, name
+        self.tower, self.name, self.notes = tower, name, dict(notes or {})
         self.device = model.language_model.device
+        self.ends = end_tokens(model.language_model, tokenizer)
 
     def tokens(self, video: str | Path, *, batch: int = 32) -> Tensor:
         """Video tokens (L, C) of a file, as in training.
@@ -117,39 +122,50 @@ class Captioner:
         Raises:
             PromptError: A conversation that cannot be used.
         """
-        if isinstance(question, str):
-            asked = question_with_placeholders(question, video=True, skeleton=False)
-            messages: Sequence[Message] = [Message("human", asked)]
-        else:
-            messages = question
-        rows = [self._prompt(messages, len(rows), template) for rows in tokens]
-        pad = self.tokenizer.pad_token_id or 0
-        ids, _, mask = collate(rows, pad, left=True)
+        prompts = [self.prompt(rows, question, template=template) for rows in tokens]
+        rows = [Encoded(p.ids[0].tolist(), [IGNORE] * p.ids.shape[1], cut=False) for p in prompts]
+        ids, _, mask = collate(rows, self.tokenizer.pad_token_id or 0, left=True)
         batch = Batch(
             ids.to(self.device),
             mask.to(self.device),
-            video=[rows.to(self.device) for rows in tokens],
+            video=[p.video[0] for p in prompts],  # type: ignore[index]
         )
-        made = self.model.generate(batch, max_new_tokens=max_new_tokens, **options)
-        return [
-            (
-                self.tokenizer.decode(row, skip_special_tokens=True).strip(),
-                len(row) < max_new_tokens,
-            )
-            for row in made
-        ]
+        ends = sorted(self.ends)
+        made = self.model.generate(
+            batch, max_new_tokens=max_new_tokens, eos_token_id=ends or None, **options
+        )
+        return [(self.text(row), len(row) < max_new_tokens) for row in made]
 
-    def _prompt(
-        self, messages: Sequence[Message], tokens: int, template: TemplateName | None
-    ) -> Encoded:
+    def prompt(
+        self,
+        tokens: Tensor,
+        question: str | Sequence[Message] = QUESTION,
+        *,
+        template: TemplateName | None = None,
+    ) -> Batch:
+        """A question, or a conversation that ends with one, about a video of given tokens (L, C).
+
+        Raises:
+            PromptError: A conversation that cannot be used.
+        """
+        if isinstance(question, str):
+            asked = question_with_placeholders(question, video=True, skeleton=False)
+            question = [Message("human", asked)]
         rendered = render(
-            messages,
+            question,
             self.tokenizer,
             template=template or self.prompts.template,
             system=self.prompts.system,
-            video_tokens=tokens,
+            video_tokens=len(tokens),
         )
-        return encode(rendered, self.tokenizer)
+        ids = torch.tensor([encode(rendered, self.tokenizer).ids], device=self.device)
+        return Batch(ids, torch.ones_like(ids), video=[tokens.to(self.device)])
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What tokens say, without special ones and without white space around it."""
+        return self.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        ).strip()
 
 
 def load_captioner(
@@ -181,7 +197,7 @@ def load_captioner(
     if "settings" in made:
         settings = from_plain(VideoTokens, made["settings"], f"{folder}: features")
         tower = (ImageTower(settings.clip, settings.layer).to(device), settings)
-    return Captioner(model, tokenizer, prompts, tower=tower, name=str(folder))
+    return Captioner(model, tokenizer, prompts, tower=tower, name=str(folder), notes=meta)
 
 
 def captions(
@@ -191,9 +207,13 @@ def captions(
     store: FeatureStore | None = None,
     question: str = QUESTION,
     batch: int = 8,
-    **options: Any,
+    template: TemplateName | None = None,
+    sampling: Sampling = Sampling(),  # noqa: B008 - frozen
 ) -> Iterator[Answer]:
-    """Answers about many videos, ``batch`` at a time.
+    """Answers about many videos, ``batch`` at a time, each as soon as it is done.
+
+    A video that is answered makes room for the next one at once; the answers are those that each
+    would get alone.
 
     Args:
         captioner: The model.
@@ -201,13 +221,22 @@ def captions(
         store: Stored video tokens.
         question: The same for all.
         batch: Videos at once.
-        options: See :meth:`Captioner.answer`.
+        template: Another template than in training.
+        sampling: How tokens are chosen.
+
+    Raises:
+        InputError: A batch of none, or a file that cannot be decoded.
+        FeatureError: A clip that the store lacks.
+        PromptError: A prompt that fills the context of the language model.
     """
     if batch < 1:
         raise InputError(f"--batch must be at least 1, got {batch}")
-    for begin in range(0, len(videos), batch):
-        part = videos[begin : begin + batch]
-        tokens = [captioner.tokens(v) if store is None else store[v] for v in part]
-        answers = captioner.answer(tokens, question, **options)
-        for video, (text, finished) in zip(part, answers, strict=True):
-            yield Answer(video, text, finished)
+
+    def prompts() -> Iterator[Batch]:
+        for video in videos:
+            tokens = captioner.tokens(video) if store is None else store[video]
+            yield captioner.prompt(tokens, question, template=template)
+
+    running = RunningBatch(captioner.model, size=batch, sampling=sampling, ends=captioner.ends)
+    for made in running.answers(prompts()):
+        yield Answer(videos[made.number], captioner.text(made.ids), made.finished)

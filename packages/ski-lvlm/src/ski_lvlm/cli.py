@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import os
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -169,53 +170,207 @@ def caption(
     videos: list[str],
     *,
     model: str,
+    out: str | None = None,
     base: str | None = None,
     features: str | None = None,
     question: str = "Describe the video in detail.",
+    template: Literal["vicuna_v1_1", "skilvlm_v1", "chat"] | None = None,
     batch: int = 8,
     max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
     device: str = "cpu",
     json: bool = False,
 ) -> None:
     """Answer a question about videos; they need no skeletons.
 
+    With --out the same command goes on after a kill.
+
     Args:
-        videos: files, or with --features names of clips.
+        videos: files, or with --features names of clips; or manifests of them (.csv, .jsonl,
+            .parquet).
         model: model folder of a training.
+        out: file of JSON lines to write, instead of standard output.
         base: where the base model is, if not where it was in training.
         features: feature store of video tokens, instead of video files.
         question: asked about each.
+        template: another prompt template than in training.
         batch: videos at once.
         max_new_tokens: limit of an answer.
+        temperature: 0 takes the likeliest token, more draws among them.
+        top_p: draw among the likeliest tokens that have this probability together.
+        seed: of the draws.
         precision: of the base model.
         device: where to compute, such as cuda:0.
         json: one JSON object per video.
     """
     from ski_lvlm.caption import captions, load_captioner
+    from ski_lvlm.caption_command import (
+        AnswerFile,
+        in_order,
+        named_videos,
+        report_cut,
+        write_answers,
+    )
     from ski_lvlm.feature_store import FeatureStore
+    from ski_lvlm.generation import Sampling
 
-    if max_new_tokens < 1:
-        raise InputError(f"--max_new_tokens must be at least 1, got {max_new_tokens}")
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    if batch < 1:
+        raise InputError(f"--batch must be at least 1, got {batch}")
     store = None if features is None else FeatureStore(features)
+    names = named_videos(videos, store)
+    file = None
+    if out is not None:
+        settings = {
+            "model": model,
+            "base": base,
+            "features": features,
+            "question": question,
+            "template": template,
+            "sampling": asdict(sampling),
+            "precision": precision,
+        }
+        file = AnswerFile(out, settings)
     captioner = load_captioner(model, base=base, precision=precision, device=device)
-    for answer in captions(
+    made = captions(
         captioner,
-        videos,
+        names if file is None else [name for name in names if name not in file.done],
         store=store,
         question=question,
         batch=batch,
-        max_new_tokens=max_new_tokens,
-    ):
+        template=template,
+        sampling=sampling,
+    )
+    if file is not None:
+        write_answers(made, file, names, max_new_tokens)
+        print(out)
+        return
+    answers = []
+    for answer in in_order(made, names):
+        answers.append(answer)
         if json:
             print(json_format.dumps(asdict(answer), ensure_ascii=False), flush=True)
         else:
             end = "" if answer.finished else " ... (cut at the limit)"
             print(f"{answer.video}: {answer.text}{end}", flush=True)
+    report_cut(answers, max_new_tokens)
+
+
+def chat(
+    video: str,
+    *,
+    model: str,
+    base: str | None = None,
+    features: str | None = None,
+    template: Literal["vicuna_v1_1", "skilvlm_v1", "chat"] | None = None,
+    max_new_tokens: int = 512,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    device: str = "cpu",
+    json: bool = False,
+) -> None:
+    """Talk about a video: questions from standard input, answers as they are made.
+
+    Ctrl-C stops an answer, and at a question the program; so does the end of the input.
+
+    Args:
+        video: file, or with --features name of a clip.
+        model: model folder of a training.
+        base: where the base model is, if not where it was in training.
+        features: feature store of video tokens, instead of a video file.
+        template: another prompt template than in training.
+        max_new_tokens: limit of an answer.
+        temperature: 0 takes the likeliest token, more draws among them.
+        top_p: draw among the likeliest tokens that have this probability together.
+        seed: of the draws.
+        precision: of the base model.
+        device: where to compute, such as cuda:0.
+        json: one JSON object per answer.
+    """
+    from ski_lvlm.caption import load_captioner
+    from ski_lvlm.chat import Chat, talk, typed_questions
+    from ski_lvlm.feature_store import FeatureStore
+    from ski_lvlm.generation import Sampling
+
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    shown = video if features is None else FeatureStore(features)[video]
+    if features is None and not Path(video).is_file():
+        raise MissingFileError(f"{video}: no such file")
+    captioner = load_captioner(model, base=base, precision=precision, device=device)
+    conversation = Chat(captioner, shown, template=template, sampling=sampling)
+    interactive = sys.stdin.isatty()
+    talk(conversation, typed_questions(), sys.stdout, json=json, stoppable=interactive)
+
+
+def export_prompts(
+    videos: list[str],
+    *,
+    model: str,
+    out: str,
+    base: str | None = None,
+    features: str | None = None,
+    question: str = "Describe the video in detail.",
+    template: Literal["vicuna_v1_1", "skilvlm_v1", "chat"] | None = None,
+    max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16",
+    device: str = "cpu",
+) -> None:
+    """Write prompts as embeddings, for vLLM or another server of the base model.
+
+    Args:
+        videos: files, or with --features names of clips; or manifests of them.
+        model: model folder of a training.
+        out: folder to make.
+        base: where the base model is, if not where it was in training.
+        features: feature store of video tokens, instead of video files.
+        question: asked about each.
+        template: another prompt template than in training.
+        max_new_tokens: limit of an answer, noted beside each prompt.
+        temperature: noted beside each prompt; 0 takes the likeliest token.
+        top_p: noted beside each prompt.
+        seed: noted beside each prompt.
+        precision: of the embeddings; that in which the server runs the base model.
+        device: where to compute, such as cuda:0.
+    """
+    from ski_data.progress import Progress
+    from ski_lvlm.caption import load_captioner
+    from ski_lvlm.caption_command import named_videos
+    from ski_lvlm.export import export_prompts as export
+    from ski_lvlm.feature_store import FeatureStore
+    from ski_lvlm.generation import Sampling
+
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    store = None if features is None else FeatureStore(features)
+    names = named_videos(videos, store)
+    if Path(out).exists():
+        raise ExistingOutputError(f"{out}: already there; choose another name or remove it")
+    captioner = load_captioner(model, base=base, precision=precision, device=device)
+    with Progress("export-prompts", len(names)) as progress:
+        export(
+            captioner,
+            names,
+            out,
+            store=store,
+            question=question,
+            template=template,
+            sampling=sampling,
+            report=progress.report,
+        )
+    print(out)
 
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "caption": caption,
+    "chat": chat,
+    "export-prompts": export_prompts,
     "features": features,
     "pool": pool,
     "convert": convert,

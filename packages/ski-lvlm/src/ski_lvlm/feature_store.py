@@ -97,15 +97,23 @@ class FeatureStore:
         """Clips in the order of the index."""
         return list(self._shards)
 
+    def check(self, name: str) -> None:
+        """Refuse a clip that is not there.
+
+        Raises:
+            FeatureError: No such clip.
+        """
+        if name not in self._shards:
+            raise FeatureError(f"{self.folder}: no features of clip {name}")
+
     def __getitem__(self, name: str) -> Tensor:
         """Tokens (L, C) of a clip, as stored.
 
         Raises:
             FeatureError: No such clip, a damaged shard, or tokens of another shape.
         """
-        shard = self._shards.get(name)
-        if shard is None:
-            raise FeatureError(f"{self.folder}: no features of clip {name}")
+        self.check(name)
+        shard = self._shards[name]
         path = self.folder / shard
         try:
             if path.suffix == ".pkl":

@@ -141,18 +141,28 @@ class SkiLvlm(nn.Module):
     def generate(self, batch: Batch, **options: object) -> list[list[int]]:
         """New token ids of each prompt; greedy unless ``options`` say otherwise.
 
+        Of the base model's own generation settings only the end and padding tokens are used.
+
         Args:
             batch: Prompts padded at the left.
             options: Of transformers' ``generate``, such as ``max_new_tokens``.
         """
-        config = self.language_model.generation_config
-        settings = {"do_sample": False, "pad_token_id": config.pad_token_id or 0} | options
+        from transformers import GenerationConfig
+
+        own = self.language_model.generation_config
+        settings = {
+            "do_sample": False,
+            "eos_token_id": own.eos_token_id,
+            "pad_token_id": own.pad_token_id or 0,
+            "repetition_penalty": 1.0,
+            "no_repeat_ngram_size": 0,
+        } | options
         made = self.language_model.generate(
             inputs_embeds=self.embed(batch).to(self.language_model.dtype),
             attention_mask=batch.mask,
-            **settings,
+            generation_config=GenerationConfig(**settings),
         )
-        ends = settings.get("eos_token_id", config.eos_token_id)
+        ends = settings["eos_token_id"]
         stops = {*ends} if isinstance(ends, list | tuple) else {ends}
         return [_until(row.tolist(), stops) for row in made]
 
