@@ -13,6 +13,7 @@ from ski_skeleton.encoder import Encoded
 from ski_skeleton.encoders import EncoderConfig, build_encoder
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.hyperformer import HyperformerConfig
+from ski_skeleton.text.blocks import full_precision
 from ski_skeleton.text.clip import ClipConfig, ClipTextTower, build_clip
 from ski_skeleton.text.prompts import PHOTO_TEMPLATE, class_prompts
 from ski_skeleton.text.sentence import SentenceConfig, SentenceTextTower
@@ -97,4 +98,5 @@ def skeleton_text_logits(
     """Logits ``(N, K)`` of embeddings ``(N, D)`` against unit text vectors ``(K, D)``."""
     if similarity == "cosine":
         embedding = F.normalize(embedding, dim=-1)
-    return embedding @ text.T / temperature
+    with full_precision(embedding):
+        return embedding.to(text.dtype) @ text.T / temperature

@@ -169,3 +169,16 @@ def test_an_exported_tower_keeps_its_layers(monkeypatch, student, batch):
     torch.testing.assert_close(
         program.module()(video), student.frame_features(video), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("config", [ViFiClipConfig, XClipConfig, FrosterConfig])
+def test_half_precision_leaves_the_cosines_alone(sizes, batch, names, config, build):
+    """The products at both ends are float32, so nothing is rounded to three digits there."""
+    model = build(of_kind(config, sizes))
+    with torch.no_grad():
+        video, text = model.normalise(batch["video"]), model.encode_classes(names)
+        exact = model.score(video, text)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model.score(video, text)
+    assert half.cosines.dtype == torch.float32
+    torch.testing.assert_close(half.cosines, exact.cosines, rtol=0, atol=5e-3)

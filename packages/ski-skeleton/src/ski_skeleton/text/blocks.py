@@ -7,6 +7,7 @@ compute themselves. What is compiled or exported keeps layers and weights as the
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,14 @@ CONVOLVES = (
 """Whether this processor's fast float32 products are oneDNN's: MKL uses no AVX-512 on some."""
 SIGMOID_SLOPE = 1.702
 """Of QuickGELU, ``x sigmoid(1.702 x)``."""
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """No autocast, where there is any: for the short products at both ends, whose digits count."""
+    kind = x.device.type
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 def are_plain(blocks: Iterable[nn.Module]) -> bool:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ski_skeleton.errors import ConfigError
-from ski_skeleton.text.blocks import are_plain, causal_block, end_token_block
+from ski_skeleton.text.blocks import are_plain, causal_block, end_token_block, full_precision
 from ski_skeleton.weights import load_strictly, read_weights
 
 if TYPE_CHECKING:  # importing them takes seconds, so functions that need them do
@@ -255,7 +255,12 @@ class ClipTextTower(nn.Module):
             x = end_token_block(last, self._hidden(tokens, blocks), end)
         else:
             x = self._hidden(tokens)[torch.arange(len(end), device=end.device), end]
-        return self.ln_final(x) @ self.text_projection
+        return self._projected(x)
+
+    def _projected(self, x: Tensor) -> Tensor:
+        """States ``(..., W)`` to the joint space ``(..., D)``, also under autocast in full."""
+        with full_precision(x):
+            return self.ln_final(x.to(self.text_projection.dtype)) @ self.text_projection
 
     def _cut(self, tokens: Tensor, end: Tensor) -> Tensor:
         """Ids up to the last end token, where the tower is."""
@@ -292,7 +297,7 @@ class ClipTextTower(nn.Module):
         ids = tokenize(texts, context=len(self.positional_embedding), truncate=True)
         end = ids.argmax(-1)
         ids = self._cut(ids, end)
-        return self.ln_final(self._hidden(ids)) @ self.text_projection, end.to(ids.device) + 1
+        return self._projected(self._hidden(ids)), end.to(ids.device) + 1
 
     def unit_text(self, texts: Sequence[str]) -> Tensor:
         """:meth:`encode_text` scaled to unit length."""

@@ -181,7 +181,7 @@ class SkeletonDistillation(Task):
         prompts = student.training_prompts(self.names, np.random.default_rng((config.seed, step)))
         frames, text = student.unit_frames(video), ensemble(student.text, prompts)
         mean = frames.mean(1)
-        output = StudentOutput(mean @ text.T, student.logit_scale.exp(), mean, text)
+        output = student.compared(mean, text)
         features = self.terms(frames, text, video, prompts)
         return output, config.weight * (features.video_distance + features.text_distance)
 

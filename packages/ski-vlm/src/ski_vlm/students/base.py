@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ski_data.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from ski_skeleton.text import PHOTO_TEMPLATE, ClipConfig, ClipTextTower, build_clip, class_prompts
+from ski_skeleton.text.blocks import full_precision
 from ski_vlm.errors import ConfigError
 
 NORMALISATION = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "clip": (CLIP_MEAN, CLIP_STD)}
@@ -124,8 +125,17 @@ class Student(nn.Module):
 
         Tensors alone go in, so this is the part that is exported and traced.
         """
-        features = self.encode_video(video)
-        return StudentOutput(features @ text.T, self.logit_scale.exp(), features, text)
+        return self.compared(self.encode_video(video), text)
+
+    def compared(self, features: Tensor, text: Tensor) -> StudentOutput:
+        """Video features ``(N, D)`` and class texts ``(K, D)`` to the output.
+
+        Under autocast, too, in full: half precision would round the cosines by more than all that
+        comes before.
+        """
+        with full_precision(features):
+            cosines = features @ text.to(features.dtype).T
+            return StudentOutput(cosines, self.logit_scale.exp(), features, text)
 
     def forward(self, video: Tensor, names: Sequence[str]) -> StudentOutput:
         """Normalised ``(N, T, 3, H, W)`` and K class names to :class:`StudentOutput`."""

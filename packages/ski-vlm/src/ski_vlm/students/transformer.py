@@ -12,7 +12,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ski_skeleton.text.blocks import are_plain, feed_forward, heads_of, joined
+from ski_skeleton.text.blocks import are_plain, feed_forward, full_precision, heads_of, joined
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.base import Student, StudentOutput
 
@@ -101,7 +101,8 @@ class FrameTransformer(Student):
 
     def first_tokens(self, video: Tensor) -> Tensor:
         """Normalised ``(N, T, 3, H, W)`` to the first block's input ``(N*T, L, W)``."""
-        return self.image._embeds(video.flatten(0, 1))
+        with full_precision(video):
+            return self.image._embeds(video.flatten(0, 1))
 
     def block(
         self,
@@ -134,7 +135,13 @@ class FrameTransformer(Student):
 
     def class_features(self, tokens: Tensor) -> Tensor:
         """Tokens ``(N, T, L, W)`` to frame features ``(N, T, D)``, not unit length."""
-        return self.image.ln_post(tokens[:, :, 0]) @ self.image.proj
+        return self.projected(tokens[:, :, 0])
+
+    def projected(self, classes: Tensor) -> Tensor:
+        """Class tokens ``(..., W)`` to features ``(..., D)``, also under autocast in full."""
+        tower = self.image
+        with full_precision(classes):
+            return tower.ln_post(classes.to(tower.proj.dtype)) @ tower.proj
 
     def frame_features(self, video: Tensor) -> Tensor:
         """Normalised ``(N, T, 3, H, W)`` to frame features ``(N, T, D)``, not unit length."""
@@ -146,8 +153,7 @@ class FrameTransformer(Student):
 
     def score_tokens(self, tokens: Tensor, text: Tensor) -> StudentOutput:
         """:meth:`score` from the last block's output ``(N, T, L, W)``."""
-        features = self.pool_frames(self.class_features(tokens))
-        return StudentOutput(features @ text.T, self.logit_scale.exp(), features, text)
+        return self.compared(self.pool_frames(self.class_features(tokens)), text)
 
     def own_attention(self, attention: Tensor) -> Tensor:
         """Of a block's attention, that among a frame's class token and patches.

@@ -44,4 +44,4 @@ class ViFiClip(FrameTransformer):
         *blocks, last = tower.transformer.resblocks
         for number in range(len(blocks)):
             x = self.run_block(number, x, T)
-        return (tower.ln_post(class_token_block(last, x)) @ tower.proj).unflatten(0, (-1, T))
+        return self.projected(class_token_block(last, x)).unflatten(0, (-1, T))

@@ -18,7 +18,7 @@ from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
 from ski_skeleton.text import class_prompts
-from ski_skeleton.text.blocks import feed_forward
+from ski_skeleton.text.blocks import feed_forward, full_precision
 from ski_skeleton.text.prompts import NAME_TEMPLATE
 from ski_vlm.errors import ConfigError
 from ski_vlm.students.base import StudentConfig, StudentOutput
@@ -225,7 +225,8 @@ class XClip(FrameTransformer):
         features = self.pool_frames(self.class_features(tokens))
         patches = self.prompts.patches(tokens[:, :, 1:])
         changed = F.normalize(text + self.prompts(text, patches), dim=-1)
-        cosines = torch.einsum("nd,nkd->nk", features, changed)
+        with full_precision(features):
+            cosines = torch.einsum("nd,nkd->nk", features, changed.to(features.dtype))
         return StudentOutput(cosines, self.logit_scale.exp(), features, changed)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
