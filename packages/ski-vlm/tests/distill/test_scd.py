@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from ski_data.video.mixing import MixConfig
+from ski_skeleton.hyperformer import HyperformerConfig
+from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
+from ski_skeleton.text import ClipConfig
 from ski_vlm.distill import ScdConfig, SkeletonDistillation
 from ski_vlm.errors import ConfigError
 from ski_vlm.mixing import mix_batch, smooth
@@ -22,6 +25,57 @@ def test_released_losses_by_hand(student, teacher, names, batch):
         expected = ce(video, batch["label"]) + ce(pose, batch["label"])
         expected = expected + 2.0 * (video - pose).square().mean()
     torch.testing.assert_close(losses["loss"].detach(), expected)
+
+
+PARAMETERS = (
+    "student.image.conv1.weight",
+    "student.image.transformer.resblocks.0.mlp.c_fc.weight",
+    "student.image.proj",
+    "student.text.transformer.resblocks.0.attn.in_proj_weight",
+    "student.text.text_projection",
+    "teacher.encoder.head.weight",
+    "teacher.encoder.blocks.0.attention.qkv.weight",
+    "teacher.encoder.blocks.0.attention.hop_vectors",
+    "teacher.text.text_projection",
+)
+
+
+@pytest.mark.parametrize("logits", ["released", "cosine"])
+def test_gradients_of_the_loss_match_finite_differences(student, sizes, names, batch, logits):
+    """In float64, along a random direction, for parameters of both sides and all towers."""
+    settings = SkeletonClipConfig(
+        HyperformerConfig(heads=1, strides=(2,), persons=1, output=16),
+        ClipConfig(architecture=None, sizes=sizes),
+        temperature=0.1,
+        train_text=True,
+    )
+    config = ScdConfig(alpha=10.0, logits=logits)
+    task = SkeletonDistillation(student, SkeletonClip(settings), names, config).double().train()
+    lively(task.teacher.encoder)
+    batch = {**batch, "skeleton": batch["skeleton"].double()}
+    task(batch)["loss"].backward()
+    known = dict(task.named_parameters())
+    for name in PARAMETERS:
+        parameter, gradient = known[name], known[name].grad
+        direction = torch.nn.functional.normalize(torch.randn_like(parameter).flatten(), dim=0)
+        direction = direction.view_as(parameter)
+        values = []
+        with torch.no_grad():
+            for step in (1e-5, -2e-5):
+                parameter += step * direction
+                values.append(float(task(batch)["loss"]))
+            parameter += 1e-5 * direction
+        slope = float((gradient * direction).sum())
+        assert abs(slope) > 1e-6, name
+        assert slope == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5, abs=1e-8), name
+
+
+def lively(encoder):
+    """Parameters that start as zeros get values, so that all of them count."""
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
 
 
 def test_cosine_distance_is_unscaled(student, teacher, names, batch):
