@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_vlm.calibration import (
+    WindowRule,
     auroc,
     best_threshold,
     calibrate,
@@ -52,6 +53,9 @@ def test_scores():
         score_of(cosines[:, :1], 1.0, "margin")
 
 
+RULE = WindowRule(3.0, 0.75, "exponential", 3)
+
+
 def made(**changes):
     """Known clips are near one class; all are equally unlike in the others."""
     rng = np.random.default_rng(0)
@@ -60,7 +64,13 @@ def made(**changes):
     cosines[known, 0] += 0.2
     cosines[~known] += 0.3  # a cosine alone would be fooled
     found = calibrate(
-        cosines, 100.0, known, names=["a", "b", "c"], wording=Wording(), model_hash="m"
+        cosines,
+        100.0,
+        known,
+        names=["a", "b", "c"],
+        wording=Wording(),
+        model_hash="m",
+        windows=RULE,
     )
     return replace(found, **changes)
 
@@ -76,7 +86,9 @@ def test_the_best_score_is_taken():
 def test_one_class_is_calibrated_by_its_cosine():
     cosines = np.array([[0.3], [0.1]])
     known = np.array([True, False])
-    found = calibrate(cosines, 100.0, known, names=["a"], wording=Wording(), model_hash="m")
+    found = calibrate(
+        cosines, 100.0, known, names=["a"], wording=Wording(), model_hash="m", windows=RULE
+    )
     assert (found.score, found.threshold) == ("cosine", pytest.approx(0.2))
 
 
@@ -84,7 +96,13 @@ def test_both_kinds_are_needed():
     for known in (np.ones(3, bool), np.zeros(3, bool)):
         with pytest.raises(InputError, match="none of them"):
             calibrate(
-                np.zeros((3, 2)), 1.0, known, names=["a", "b"], wording=Wording(), model_hash="m"
+                np.zeros((3, 2)),
+                1.0,
+                known,
+                names=["a", "b"],
+                wording=Wording(),
+                model_hash="m",
+                windows=RULE,
             )
 
 
@@ -93,15 +111,18 @@ def test_round_trip_and_what_it_fits(tmp_path):
     write_calibration(path, made())
     found = read_calibration(path)
     assert found == made()
-    found.check(["c", "a", "b"], Wording(), "m", "c.json")
+    found.check(["c", "a", "b"], Wording(), "m", RULE, "c.json")
     with pytest.raises(InputError, match="another list"):
-        found.check(["a", "b", "d"], Wording(), "m", "c.json")
+        found.check(["a", "b", "d"], Wording(), "m", RULE, "c.json")
     with pytest.raises(InputError, match="another model"):
-        found.check(["a", "b", "c"], Wording(), "n", "c.json")
+        found.check(["a", "b", "c"], Wording(), "n", RULE, "c.json")
     with pytest.raises(ExistingOutputError):
         write_calibration(path, made())
     with pytest.raises(InputError, match="templates"):
-        found.check(["a", "b", "c"], Wording(("{name}",)), "m", "c.json")
+        found.check(["a", "b", "c"], Wording(("{name}",)), "m", RULE, "c.json")
+    for change in ({"stride": 1.0}, {"smoothing": "none"}, {"span": 1}):
+        with pytest.raises(InputError, match=r"--stride 0\.75 --smoothing exp"):
+            found.check(["a", "b", "c"], Wording(), "m", replace(RULE, **change), "c.json")
     assert hash_classes(["喝水", "b"], Wording()) == hash_classes(["b", "喝水"], Wording())
 
 

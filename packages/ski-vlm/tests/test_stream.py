@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import csv
+import http.server
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -14,9 +18,11 @@ from tiny_videos import ACTIONS, write_clips
 from ski_data.synthetic.dataset import encode
 from ski_data.video.probe import VideoError
 from ski_vlm import Recognizer, load
+from ski_vlm.calibration import score_of
 from ski_vlm.cli import main
 from ski_vlm.errors import ConfigError
 from ski_vlm.stream import Feed, Stream, StreamConfig, Windows
+from ski_vlm.stream_command import ended_by_ctrl_c
 
 RNG = np.random.default_rng(0)
 
@@ -217,19 +223,95 @@ def test_everything_is_rejected_above_the_highest_probability(folder, long_video
     assert told.out == "start,end,label,score\n"
 
 
-def test_ctrl_c_closes_the_open_segment(folder, long_video, capsys, monkeypatch):
-    def stopped(self, source, *, timeout):
-        assert source == str(long_video)
-        assert timeout == 10
-        for tick in ticks(6, step=0.25):
-            self.windows.add(*tick)
-        yield from self._answer()
-        raise KeyboardInterrupt
+class Dripping(http.server.BaseHTTPRequestHandler):
+    """Gives a video at once, then nothing more, as a camera before which nothing moves."""
 
-    monkeypatch.setattr(Stream, "segments", stopped)
-    told = streamed(capsys, folder, long_video, "--window=1", "--stride=0.5")
-    assert told.out.count("\n") == 2
-    assert "Traceback" not in told.err
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.server.video)
+        self.wfile.flush()
+        self.server.over.wait(60)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def camera(tmp_path):
+    """The address of a source that never ends."""
+    source = tmp_path / "camera.ts"
+    patterns = RNG.integers(0, 256, (6, 1, 40, 48, 3), dtype=np.uint8)
+    encode(source, np.repeat(patterns, 15, 0).reshape(-1, 40, 48, 3))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        server.video, server.over = source.read_bytes(), threading.Event()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/camera.ts"
+        server.over.set()
+        server.shutdown()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to single processes there")
+def test_ctrl_c_writes_the_open_segment_and_leaves_with_130(folder, camera, tmp_path):
+    out = tmp_path / "segments"
+    argv = ["stream", camera, "--model", str(folder), "--classes=sit,clap", f"--out={out}"]
+    options = ["--window=1", "--stride=0.5", "--smoothing=none", "--threshold=0", "--timeout=60"]
+    argv += [*options, "--format=jsonl"]
+    code = f"import sys; from ski_vlm.cli import main; sys.exit(main({argv!r}))"
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(1800):
+            if out.exists() and out.read_text().count("\n"):
+                break
+            time.sleep(0.1)
+            assert child.poll() is None, child.stderr.read()
+        before = out.read_text()
+        time.sleep(1.0)  # it waits for frames that do not come
+        child.send_signal(signal.SIGINT)
+        told = child.communicate(timeout=30)[1]
+    finally:
+        child.kill()
+    assert child.returncode == 130
+    assert "Traceback" not in told
+    assert "latency p50" in told
+    text = out.read_text()
+    assert text.startswith(before)
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert text.count("\n") > before.count("\n")
+    assert [*rows[-1]] == ["start", "end", "label", "score"]
+    edges = [row[key] for row in rows for key in ("start", "end")]
+    assert edges == sorted(edges)
+    assert edges[-1] > 3
+
+
+def test_stop_gives_up_what_waits(folder, names):
+    running = Stream(load(folder), names, StreamConfig(window=2.0, stride=0.5))
+
+    def endless():
+        i = 0
+        while True:
+            yield from ((i * 10 + m, f, t) for m, f, t in ticks(20))
+            i += 1
+
+    found = []
+    answer = running._answer
+    running._answer = lambda: (running.stats.windows == 3 and running.stop()) or answer()
+    found += running.run(endless(), live=False)
+    assert running.stats.windows == 4
+    assert found[-1].end == pytest.approx(3.5)
+
+
+def test_the_writer_outside_the_main_thread_gets_no_signals(folder, names):
+    running, seen = Stream(load(folder), names), []
+
+    def work():
+        with ended_by_ctrl_c(running) as ended:
+            seen.append(ended)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [[]]
 
 
 def test_a_lost_connection_keeps_what_was_seen(folder, tmp_path, capsys, monkeypatch):
@@ -276,7 +358,7 @@ def test_unusable_input(folder, tmp_path, capsys, monkeypatch, source, more, wor
 def calibrated(capsys, clips, folder, out, *more, code=0, classes="bow,clap"):
     argv = ["calibrate", str(clips / "clips.jsonl"), "--model", str(folder), "--out", str(out)]
     labels = f"--labels={clips / 'classes.csv'}"
-    assert main([*argv, "--classes", classes, labels, "--workers=0", *more]) == code
+    assert main([*argv, "--classes", classes, labels, *more]) == code
     return capsys.readouterr()
 
 
@@ -287,10 +369,26 @@ def test_calibrate_then_stream(folder, clips, long_video, tmp_path, capsys):
     assert (found["known"], found["unknown"], found["classes"]) == (8, 8, 2)
     assert f"{out}: {found['score']}" in told.out
     use = f"--calibration={out}"
+    told = streamed(capsys, folder, long_video, use, "--stride=1", classes="clap,bow", code=2)
+    assert "made for --window 3 --stride 0.75" in told.err
     assert streamed(capsys, folder, long_video, use, classes="clap,bow").out.startswith("start")
     told = streamed(capsys, folder, long_video, use, classes="clap,kick", code=2)
     assert "another list" in told.err
     assert "already there" in calibrated(capsys, clips, folder, out, code=2).err
+
+
+@pytest.mark.parametrize("smoothing", ["none", "exponential", "median"])
+@pytest.mark.parametrize("kind", ["vifi-clip", "x-clip"])
+def test_a_calibration_measures_what_a_stream_decides_by(sizes, long_video, names, kind, smoothing):
+    recognizer = Recognizer(of_kind(kind, sizes))
+    config = StreamConfig(window=1.5, stride=0.5, smoothing=smoothing, score="cosine")
+    measured = Stream(recognizer, names, config).cosines(str(long_video))
+    running, scores = Stream(recognizer, names, config), []
+    add = running._segmenter.add
+    running._segmenter.add = lambda *window: scores.append(window[3]) or add(*window)
+    assert list(running.segments(str(long_video)))
+    np.testing.assert_allclose(score_of(measured, recognizer.scale, "cosine"), scores, atol=1e-6)
+    assert len(scores) == running.stats.windows > 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""When a clip shows none of the classes: scores, and thresholds measured on labelled clips.
+"""When a window shows none of the classes: scores, and thresholds measured on labelled clips.
 
 Three scores can be compared with a threshold: ``probability``, the largest probability among the
 classes; ``cosine``, the similarity with the nearest class; ``margin``, by how much it is nearer
@@ -6,7 +6,8 @@ than the second. Which tells known from unknown actions best depends on the mode
 probability depends on how many classes stand beside and saturates at CLIP's scale, a cosine shifts
 from clip to clip but not with the other classes. So it is measured, not assumed: calibration takes
 the score with the largest area under the ROC curve and the threshold with the best mean of the
-shares of known clips accepted and unknown ones rejected.
+shares of known windows accepted and unknown ones rejected. Windows, not whole clips, because their
+scores differ: a threshold holds for the windows and the smoothing that it was measured with.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ski_data.text import read_text
 from ski_vlm.class_texts import Wording
 from ski_vlm.errors import ConfigError
 from ski_vlm.predict import softmax
+from ski_vlm.segments import Smoothing
 from ski_vlm.students import Student, folder_config, student_kind
 
 ScoreName = Literal["probability", "cosine", "margin"]
@@ -36,8 +38,27 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class WindowRule:
+    """Windows of a stream, and over how many of them scores are smoothed."""
+
+    window: float
+    """Seconds."""
+    stride: float
+    """Seconds."""
+    smoothing: Smoothing
+    span: int
+
+    def __str__(self) -> str:
+        """As options of the commands."""
+        return (
+            f"--window {self.window:g} --stride {self.stride:g} --smoothing {self.smoothing} "
+            f"--span {self.span}"
+        )
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """From which score on a clip shows one of the classes."""
+    """From which score on a window shows one of the classes."""
 
     score: ScoreName
     threshold: float
@@ -46,20 +67,28 @@ class Calibration:
     model_hash: str
     """Of the model's weights and settings."""
     classes: int
+    windows: WindowRule
     known: int
-    """Clips of the classes that were measured."""
+    """Windows over clips of the classes that were measured."""
     unknown: int
-    """Clips of none of them that were measured."""
+    """Windows over clips of none of them that were measured."""
     accepted: float
-    """Share of the known clips at or above the threshold."""
+    """Share of the known windows at or above the threshold."""
     rejected: float
-    """Share of the unknown clips below it."""
+    """Share of the unknown windows below it."""
     auroc: dict[str, float]
     """Area under the ROC curve of every score; 0.5 is chance."""
     format: int = FORMAT
 
-    def check(self, names: Sequence[str], wording: Wording, model_hash: str, where: str) -> None:
-        """See that it was made for these classes, so worded, and this model.
+    def check(
+        self,
+        names: Sequence[str],
+        wording: Wording,
+        model_hash: str,
+        windows: WindowRule,
+        where: str,
+    ) -> None:
+        """See that it was made for these classes, so worded, this model and these windows.
 
         Raises:
             InputError: it was made for others.
@@ -71,6 +100,11 @@ class Calibration:
             )
         if self.model_hash != model_hash:
             raise InputError(f"{where}: made for another model; calibrate again with this one")
+        if self.windows != windows:
+            raise InputError(
+                f"{where}: made for {self.windows}, not for {windows}; give the former or "
+                "calibrate again with the latter"
+            )
 
 
 def hash_classes(names: Sequence[str], wording: Wording) -> str:
@@ -114,19 +148,21 @@ def calibrate(
     names: Sequence[str],
     wording: Wording,
     model_hash: str,
+    windows: WindowRule,
 ) -> Calibration:
-    """The score and threshold that tell clips of the classes from others best.
+    """The score and threshold that tell windows over clips of the classes from others best.
 
     Args:
-        cosines: ``(N, K)`` of clips with the classes.
+        cosines: ``(N, K)`` of windows with the classes, smoothed.
         scale: of the model.
-        known: bool ``(N,)``, clips that show one of the classes.
+        known: bool ``(N,)``, windows over clips that show one of the classes.
         names: the K classes.
         wording: of these.
         model_hash: of the model.
+        windows: how they were cut and smoothed.
 
     Raises:
-        InputError: no known or no unknown clips.
+        InputError: no known or no unknown windows.
     """
     if not known.any() or known.all():
         raise InputError(
@@ -143,6 +179,7 @@ def calibrate(
         threshold=threshold,
         classes_hash=hash_classes(names, wording),
         model_hash=model_hash,
+        windows=windows,
         classes=len(names),
         known=int(known.sum()),
         unknown=int((~known).sum()),

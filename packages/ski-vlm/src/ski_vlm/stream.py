@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ski_data.video.live import is_live, sampled_frames
 from ski_data.video.sampling import test_indices
-from ski_vlm.calibration import ScoreName, score_of
+from ski_vlm.calibration import ScoreName, WindowRule, score_of
 from ski_vlm.errors import ConfigError
 from ski_vlm.predict import Recognizer, check_names
 from ski_vlm.segments import Segment, Segmenter, Smoother, Smoothing
@@ -60,6 +60,11 @@ class StreamConfig:
             )
         if self.span < 1:
             raise ConfigError(f"span must be at least 1 window, got {self.span}")
+
+    @property
+    def windows(self) -> WindowRule:
+        """How windows are cut and smoothed, which a calibration is made for."""
+        return WindowRule(self.window, self.stride, self.smoothing, self.span)
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,10 @@ class Feed:
             if not taken and self._error is not None:
                 raise self._error
         return taken
+
+    def end(self) -> None:
+        """Nothing more is wanted: what waits is given up. A signal's handler may call it."""
+        self._ended = True
 
     def close(self) -> None:
         """Stop reading."""
@@ -279,13 +288,14 @@ class Stream:
         self._latencies: deque[float] = deque(maxlen=MEASURED)
         self._feed: Feed | None = None
         self._live = False
+        self._stopped = False
         self._busy = self._seconds = 0.0
         self._count = self._skipped = 0
 
     def segments(self, source: str, *, timeout: float = 10.0) -> Iterator[Segment]:
         """Segments in order of time, each as soon as it is over.
 
-        What is open when this is interrupted or ends by an error is given by :meth:`close`.
+        What is open when this ends by an error is given by :meth:`close`.
 
         Args:
             source: a file, a camera's number, or an address; see
@@ -296,12 +306,7 @@ class Stream:
             MissingFileError, VideoError: no such source, or the connection was lost.
             CheckpointError: the model's scores are not finite.
         """
-        fit = self.recognizer.fitted
-        frames = (
-            (moment, fit(frame[None])[0], time.monotonic())
-            for moment, frame in sampled_frames(source, self.windows.rate, timeout=timeout)
-        )
-        yield from self.run(frames, live=is_live(source))
+        yield from self.run(self._frames(source, timeout), live=is_live(source))
 
     def run(
         self, frames: Iterable[tuple[float, np.ndarray, float]], *, live: bool
@@ -312,40 +317,72 @@ class Stream:
             frames: as :meth:`Windows.add` takes them.
             live: whether windows that come while the model is busy are skipped.
         """
-        windows, self._live = self.windows, live
-        self._feed = feed = Feed(frames, AHEAD * windows.length, drop=live)
-        try:
-            while items := feed.take():
-                for moment, pixels, arrived in items:
-                    if not windows.add(moment, pixels, arrived):
-                        self._smoother.clear()
-                    self._seconds = windows.span[1]
-                    if windows.due and not live:
-                        yield from self._answer()
-                if windows.due:
-                    self._skipped += max(0, windows.since // windows.stride - 1)
-                    yield from self._answer()
-            if windows.ring and windows.since:  # what no window has seen
-                yield from self._answer()
-            yield from self.close()
-        finally:
-            feed.close()
+        for cosines in self._answers(frames, live):
+            yield from self._decide(cosines)
+        yield from self.close()
+
+    def cosines(self, source: str) -> np.ndarray:
+        """What windows over a file are decided by: smoothed similarities ``(windows, K)``.
+
+        Raises:
+            MissingFileError, VideoError: no such file, or it is no video.
+            CheckpointError: the model's scores are not finite.
+        """
+        return np.stack(list(self._answers(self._frames(source, 10.0), live=False)))
+
+    def stop(self) -> None:
+        """End soon, as at the end of the video; a signal's handler may call it."""
+        self._stopped = True
+        if self._feed is not None:
+            self._feed.end()
 
     def close(self) -> list[Segment]:
         """The segment that is open, as far as windows have seen it."""
         return self._segmenter.close()
 
-    def _answer(self) -> list[Segment]:
+    def _frames(self, source: str, timeout: float) -> Iterator[tuple[float, np.ndarray, float]]:
+        fit = self.recognizer.fitted
+        for moment, frame in sampled_frames(source, self.windows.rate, timeout=timeout):
+            yield moment, fit(frame[None])[0], time.monotonic()
+
+    def _answers(
+        self, frames: Iterable[tuple[float, np.ndarray, float]], live: bool
+    ) -> Iterator[np.ndarray]:
+        """Smoothed cosines ``(K,)`` of window after window; the ring holds the one they are of."""
+        windows, self._live = self.windows, live
+        self._feed = feed = Feed(frames, AHEAD * windows.length, drop=live)
+        try:
+            while not self._stopped and (items := feed.take()):
+                for moment, pixels, arrived in items:
+                    if not windows.add(moment, pixels, arrived):
+                        self._smoother.clear()
+                    self._seconds = windows.span[1]
+                    if windows.due and not live:
+                        yield self._answer()
+                    if self._stopped:
+                        return
+                if windows.due:
+                    self._skipped += max(0, windows.since // windows.stride - 1)
+                    yield self._answer()
+            if windows.ring and windows.since and not self._stopped:  # what no window has seen
+                yield self._answer()
+        finally:
+            feed.close()
+
+    def _answer(self) -> np.ndarray:
         begin = time.monotonic()
-        cosines = self._smoother.add(self.windows.cosines())[None]
-        score = float(score_of(cosines, self.recognizer.scale, self.config.score)[0])
-        threshold = self.config.threshold
-        known = threshold is None or score >= threshold
-        label = self.names[int(cosines.argmax())] if known else None
+        cosines = self._smoother.add(self.windows.cosines())
         now = time.monotonic()
         self._latencies.append(now - (self.windows.ring[-1].arrived if self._live else begin))
         self._busy += now - begin
         self._count += 1
+        return cosines
+
+    def _decide(self, cosines: np.ndarray) -> list[Segment]:
+        scale, threshold = self.recognizer.scale, self.config.threshold
+        score = float(score_of(cosines[None], scale, self.config.score)[0])
+        known = threshold is None or score >= threshold
+        label = self.names[int(cosines.argmax())] if known else None
         return self._segmenter.add(*self.windows.span, label, score)
 
     @property

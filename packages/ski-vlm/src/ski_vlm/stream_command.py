@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Literal, TextIO
 
 import numpy as np
 
-from ski_data.errors import ExistingOutputError, InputError
+from ski_data.errors import ExistingOutputError, InputError, SkiDataError
+from ski_data.manifest import Record
 from ski_data.progress import Progress
 from ski_vlm.calibration import (
     calibrate as calibrate_scores,
@@ -31,6 +34,9 @@ from ski_vlm.segments import Segment, Smoothing
 from ski_vlm.stream import Stream, StreamConfig
 
 log = logging.getLogger(__name__)
+
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 def stream(
@@ -50,11 +56,12 @@ def stream(
     out: str | None = None,
     timeout: float = 10.0,
     device: str = "cpu",
-) -> None:
+) -> int:
     """Tell what goes on in long or live video, from when to when; Ctrl-C ends it.
 
     A segment is written as soon as it is over: start and end in seconds, class, score. How the
-    model kept up is told on standard error at the end.
+    model kept up is told on standard error at the end. Ctrl-C writes the segment that is open and
+    leaves with exit code 130; a second one leaves at once.
 
     Args:
         source: a video file; a camera's number such as 0; or an address (rtsp://, http://, ...).
@@ -88,24 +95,47 @@ def stream(
     config = StreamConfig(window, stride, smoothing, span, **rejection)  # type: ignore[arg-type]
     recognizer = load(model, wording=wording, device=device)
     if calibration is not None:
-        found.check(names, wording, hash_model(recognizer.model), calibration)
+        found.check(names, wording, hash_model(recognizer.model), config.windows, calibration)
     elif threshold is None:
         log.warning("no threshold: every window gets one of the classes; see ski-vlm calibrate")
     running = Stream(recognizer, names, config)
     try:
-        with growing_file(out) as file:
+        with growing_file(out) as file, ended_by_ctrl_c(running) as ended:
             write = WRITERS[format](file)
             try:
                 for segment in running.segments(source, timeout=timeout):
                     write(segment)
-            except KeyboardInterrupt:
-                log.info("stopped")
             finally:
                 for segment in running.close():
                     write(segment)
     finally:
         if running.stats.windows:
             print(running.stats, file=sys.stderr)
+    return STOPPED if ended else 0
+
+
+@contextmanager
+def ended_by_ctrl_c(running: Stream) -> Iterator[list[int]]:
+    """The first Ctrl-C ends a stream between two windows, so that no segment is cut or lost.
+
+    Yields:
+        a list, empty as long as there was none.
+    """
+    ended: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+        yield ended
+        return
+
+    def end(number: int, _frame: object) -> None:
+        ended.append(number)
+        signal.signal(signal.SIGINT, before)
+        running.stop()
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield ended
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -167,15 +197,18 @@ def calibrate(
     templates: str | None = None,
     descriptions: str | None = None,
     labels: str | None = None,
-    workers: int = 1,
-    batch_size: int = 8,
-    timeout: float = 30.0,
+    window: float = StreamConfig.window,
+    stride: float = StreamConfig.stride,
+    smoothing: Smoothing = StreamConfig.smoothing,
+    span: int = StreamConfig.span,
     device: str = "cpu",
 ) -> int:
-    """Measure from which score on a clip shows one of the classes, on labelled clips.
+    """Measure from which score on a window of a stream shows one of the classes.
 
-    Needs clips of the classes and clips of none of them. Takes the score (probability, cosine or
-    margin) that tells them apart best, and the threshold that is best for both kinds.
+    Runs over labelled clips as the command stream runs over video: the same windows, smoothed in
+    the same way, and each one counts. Needs clips of the classes and clips of none of them. Takes
+    the score (probability, cosine or margin) that tells them apart best, and the threshold that is
+    best for both kinds. The command stream wants the same model, classes and windows.
 
     Args:
         manifest: labelled clips.
@@ -188,45 +221,33 @@ def calibrate(
         descriptions: CSV id,name,description that says more of each class, averaged in by half.
         labels: file with the names of the manifest's labels; by default those of the classes. A
             clip without a label, or whose label is none of the classes, is an unknown one.
-        workers: processes that read videos; 0 reads without them.
-        batch_size: clips that the model sees at once.
-        timeout: seconds that a process may take for one video.
+        window: seconds that the model sees at once.
+        stride: seconds from window to window.
+        smoothing: none, exponential or median, of the scores of successive windows.
+        span: windows over which is smoothed.
         device: cpu, cuda or cuda:N.
     """
     names, wording = read_class_names(classes), read_wording(templates, descriptions)
     wording.check(names)
+    config = StreamConfig(window, stride, smoothing, span)
     meanings = names if labels is None else read_class_names(labels)
     if Path(out).exists():
         raise ExistingOutputError(f"{out}: already there; name another file or remove it")
     records = find_records(manifest)
-    beyond = [r for r in records if r.label is not None and r.label >= len(meanings)]
-    if beyond:
-        raise InputError(
-            f"{manifest}: {beyond[0].name} has label {beyond[0].label}, there are "
-            f"{len(meanings)} names; give the names of all labels by --labels"
-        )
-    known = [r.label is not None and meanings[r.label] in names for r in records]
-    if all(known) or not any(known):
-        raise InputError(
-            f"{manifest}: {sum(known)} clips of the classes and {len(known) - sum(known)} of none "
-            "of them; both are needed"
-        )
+    known = kinds_of(records, meanings, names, manifest)
     recognizer = load(model, wording=wording, device=device)
-    found = recognizer.map_clips(
-        [r.video for r in records],
-        lambda clips: list(recognizer.cosines(clips, names)),
-        batch_size=batch_size,
-        workers=workers,
-        timeout=timeout,
-    )
-    rows, kinds = [], []
+    rows: list[np.ndarray] = []
+    kinds: list[bool] = []
+    read = 0
     with Progress("calibrate", len(records)) as progress:
-        for done, (answer, is_known) in enumerate(zip(found, known, strict=True), 1):
-            if isinstance(answer, np.ndarray):
-                rows.append(answer)
-                kinds.append(is_known)
-            else:
-                print(f"ski-vlm: {answer}", file=sys.stderr)
+        for done, (record, is_known) in enumerate(zip(records, known, strict=True), 1):
+            try:
+                found = Stream(recognizer, names, config).cosines(str(record.video))
+                rows += list(found)
+                kinds += [is_known] * len(found)
+                read += 1
+            except SkiDataError as error:
+                print(f"ski-vlm: {error}", file=sys.stderr)
             progress.update(done)
     if not rows:
         raise InputError(f"{manifest}: none of its videos could be read")
@@ -237,11 +258,41 @@ def calibrate(
         names=names,
         wording=wording,
         model_hash=hash_model(recognizer.model),
+        windows=config.windows,
     )
     write_calibration(out, result)
     areas = ", ".join(f"{name} {area:.3f}" for name, area in result.auroc.items())
-    print(f"{out}: {result.score} >= {result.threshold:.4g}")
-    print(f"  accepts {result.accepted:.1%} of {result.known} known clips")
-    print(f"  rejects {result.rejected:.1%} of {result.unknown} unknown clips")
+    print(f"{out}: {result.score} >= {result.threshold:.4g}, by {result.windows}")
+    print(f"  accepts {result.accepted:.1%} of {result.known} windows of known clips")
+    print(f"  rejects {result.rejected:.1%} of {result.unknown} windows of unknown clips")
     print(f"  areas under the ROC curve: {areas}")
-    return 1 if len(rows) < len(records) else 0
+    return 1 if read < len(records) else 0
+
+
+def kinds_of(
+    records: Sequence[Record], meanings: Sequence[str], names: Sequence[str], where: str
+) -> list[bool]:
+    """Which clips show one of the classes ``names``.
+
+    Args:
+        records: clips.
+        meanings: names of their labels.
+        names: the classes.
+        where: what errors call the clips.
+
+    Raises:
+        InputError: a label without a name, or clips of one kind only.
+    """
+    beyond = [r for r in records if r.label is not None and r.label >= len(meanings)]
+    if beyond:
+        raise InputError(
+            f"{where}: {beyond[0].name} has label {beyond[0].label}, there are "
+            f"{len(meanings)} names; give the names of all labels by --labels"
+        )
+    known = [r.label is not None and meanings[r.label] in names for r in records]
+    if all(known) or not any(known):
+        raise InputError(
+            f"{where}: {sum(known)} clips of the classes and {len(known) - sum(known)} of none "
+            "of them; both are needed"
+        )
+    return known
