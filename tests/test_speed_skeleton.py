@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
+from benchmarks.speed.ceiling import Ceiling
 from benchmarks.speed.plain_hyperformer import PlainHyperformer
-from benchmarks.speed.skeleton import Ceiling, Way, benchmark, forward_flops, row
+from benchmarks.speed.skeleton import Way, benchmark, forward_flops, row
 from ski_data.errors import InputError
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
 

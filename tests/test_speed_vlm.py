@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.speed.ceiling import Ceiling
 from benchmarks.speed.plain_vlm import PlainScd
-from benchmarks.speed.skeleton import Ceiling
 from benchmarks.speed.vlm import (
     OURS,
     PLAIN,

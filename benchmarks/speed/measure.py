@@ -9,10 +9,12 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+
+from ski_data.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,28 @@ def as_json(rows: Iterable[Row]) -> str:
     """The rows and the machine as one JSON object."""
     plain = [asdict(row) | {"ratio": row.ratio} for row in rows]
     return json.dumps({"machine": machine(), "rows": plain}, indent=1)
+
+
+def at_least_one(**counts: int) -> None:
+    """Check numbers of a command line.
+
+    Raises:
+        InputError: one that is less than 1.
+    """
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(f"--{name} must be at least 1, not {value}")
+
+
+def print_tables(facts: Mapping[str, object], *tables: Sequence[Mapping[str, str | float]]) -> None:
+    """Facts in one line, then Markdown tables whose first two columns are words."""
+    print(", ".join(f"{key}: {value}" for key, value in facts.items()))
+    for rows in tables:
+        print("| " + " | ".join(rows[0]) + " |")
+        print("| --- | --- |" + " ---: |" * (len(rows[0]) - 2))
+        for row in rows:
+            cells = (v if isinstance(v, str) else _number(v) for v in row.values())
+            print("| " + " | ".join(cells) + " |")
 
 
 def _number(value: float) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,16 +18,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.measure import machine
+from benchmarks.speed.ceiling import (
+    Ceiling,
+    bfloat16_instructions,
+    half_precision,
+    seconds_of,
+)
+from benchmarks.speed.measure import at_least_one, machine, print_tables
 from benchmarks.speed.plain_hyperformer import PlainHyperformer
 from ski_data import command
-from ski_data.errors import InputError
 from ski_skeleton.fold import fold_batch_norm
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
 
 CLASSES = 60
-PRODUCT = 2048
-"""Rows and columns of the matrices whose product is the ceiling."""
 STEP = 3
 """Forwards that a training step counts as."""
 GOALS = {"ours": 1.5, "ours, bfloat16": 2.2}
@@ -71,11 +73,7 @@ def benchmark(
         uncompiled: Leave out torch.compile, which needs a C++ compiler.
         json: Print one JSON object instead of a table.
     """
-    for name, value in {"repeats": repeats, "clips": clips, "frames": frames}.items():
-        if value < 1:
-            raise InputError(f"--{name} must be at least 1, not {value}")
-    if threads < 1:
-        raise InputError(f"--threads must be at least 1, not {threads}")
+    at_least_one(repeats=repeats, clips=clips, frames=frames, threads=threads)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = lively(Hyperformer(HyperformerConfig(output=CLASSES)))
@@ -90,7 +88,7 @@ def benchmark(
     for _ in range(repeats):
         for way in ways:
             ceiling.measure()
-            way.seconds.append(_seconds(way.run, threads))
+            way.seconds.append(seconds_of(way.run, threads))
     rows = [row(way, ways, work, clips, ceiling) for way in ways]
     facts: dict[str, str | int | float] = dict(machine()) | {
         "torch": torch.__version__,
@@ -104,11 +102,7 @@ def benchmark(
     if json:
         print(dumps({"machine": facts, "rows": rows}, indent=1))
         return
-    print(", ".join(f"{key}: {value}" for key, value in facts.items()))
-    print("| " + " | ".join(rows[0]) + " |")
-    print("| --- | --- |" + " ---: |" * (len(rows[0]) - 2))
-    for values in rows:
-        print("| " + " | ".join(map(_text, values.values())) + " |")
+    print_tables(facts, rows)
 
 
 def lively(model: Hyperformer) -> Hyperformer:
@@ -132,38 +126,9 @@ def bfloat16_deviation(model: Hyperformer, batch: Tensor) -> float:
     """Distance of features under autocast, as a share of the features' own norm; the worst clip."""
     with torch.inference_mode():
         exact = model.encode(batch).features
-        with _bfloat16():
+        with half_precision():
             ours = model.encode(batch).features.float()
     return float(((ours - exact).norm(dim=1) / exact.norm(dim=1)).max())
-
-
-def bfloat16_instructions() -> str:
-    """What the processor has for products of bfloat16."""
-    known = {"AMX": "_is_amx_tile_supported", "AVX-512": "_is_avx512_bf16_supported"}
-    found = [name for name, test in known.items() if getattr(torch.cpu, test)()]
-    return " and ".join(found) or "none"
-
-
-class Ceiling:
-    """Best rate so far of large float32 products, in operations per second.
-
-    Attributes:
-        product: That of ``torch.mm``.
-        convolution: That of a 1x1 convolution, channels last, which another library computes.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self.threads, self.product, self.convolution = threads, 0.0, 0.0
-        self.left, self.right = torch.randn(2, PRODUCT, PRODUCT).unbind()
-        self.image = self.left.view(1, PRODUCT, 1, PRODUCT).permute(0, 3, 1, 2)
-
-    def measure(self) -> None:
-        """Both once more."""
-        work, kernel = 2 * PRODUCT**3, self.right[:, :, None, None]
-        seconds = _seconds(lambda: torch.mm(self.left, self.right), self.threads)
-        self.product = max(self.product, work / seconds)
-        seconds = _seconds(lambda: F.conv2d(self.image, kernel), self.threads)
-        self.convolution = max(self.convolution, work / seconds)
 
 
 def ways_of(model: Hyperformer, batch: Tensor, labels: Tensor, *, compiled: bool) -> list[Way]:
@@ -174,7 +139,7 @@ def ways_of(model: Hyperformer, batch: Tensor, labels: Tensor, *, compiled: bool
     def step(module: nn.Module, *, half: bool = False) -> Callable[[], object]:
         def run() -> None:
             module.train().zero_grad()
-            with _bfloat16() if half else nullcontext():
+            with half_precision() if half else nullcontext():
                 loss = F.cross_entropy(module(batch), labels)
             loss.backward()
 
@@ -183,7 +148,7 @@ def ways_of(model: Hyperformer, batch: Tensor, labels: Tensor, *, compiled: bool
     def infer(module: nn.Module, *, half: bool = False) -> Callable[[], object]:
         def run() -> None:
             module.eval()
-            with torch.inference_mode(), _bfloat16() if half else nullcontext():
+            with torch.inference_mode(), half_precision() if half else nullcontext():
                 module(batch)
 
         return run
@@ -225,23 +190,6 @@ def row(
         "by medians": statistics.median(plain.seconds) / statistics.median(way.seconds),
         "goal": "" if goal is None else f"{goal:g}{missed}",
     }
-
-
-def _bfloat16() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
-
-
-def _seconds(function: Callable[[], object], threads: int) -> float:
-    """Processor seconds of all threads, divided by their number."""
-    start = time.process_time()
-    function()
-    return max(time.process_time() - start, 1e-9) / threads
-
-
-def _text(value: str | float) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

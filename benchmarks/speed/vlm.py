@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -21,18 +20,24 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.measure import machine
+from benchmarks.speed.ceiling import (
+    Ceiling,
+    bfloat16_instructions,
+    half_precision,
+    seconds_of,
+)
+from benchmarks.speed.measure import at_least_one, machine, print_tables
 from benchmarks.speed.plain_vlm import PlainScd
-from benchmarks.speed.skeleton import Ceiling, bfloat16_instructions, lively
+from benchmarks.speed.skeleton import lively
 from benchmarks.speed.vlm_loader import measure_stall
 from ski_data import command
-from ski_data.errors import InputError
 from ski_data.splits import zero_shot_split
 from ski_skeleton.hyperformer import HyperformerConfig
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text import ClipConfig, ClipSizes
 from ski_vlm.distill import ScdConfig, SkeletonDistillation
 from ski_vlm.students import ViFiClip, ViFiClipConfig
+from ski_vlm.tasks import LARGEST_SCALE
 
 STEP, TEST = "distillation step", "zero-shot evaluation"
 PLAIN, OURS, HALF = "straightforward", "ours", "ours, bfloat16"
@@ -74,9 +79,7 @@ class Part:
         """Run it once more; the first time its operations are counted."""
         counter = FlopCounterMode(display=False)
         with nullcontext() if self.work else counter:
-            start = time.process_time()
-            self.run()
-            self.seconds.append(max(time.process_time() - start, 1e-9) / threads)
+            self.seconds.append(seconds_of(self.run, threads))
         self.work = self.work or float(counter.get_total_flops())
 
 
@@ -128,11 +131,7 @@ def benchmark(
         quick: Toy towers, to see that everything runs.
         json: Print one JSON object instead of tables.
     """
-    for name, value in {"repeats": repeats, "clips": clips, "test_clips": test_clips}.items():
-        if value < 1:
-            raise InputError(f"--{name} must be at least 1, not {value}")
-    if threads < 1:
-        raise InputError(f"--threads must be at least 1, not {threads}")
+    at_least_one(repeats=repeats, clips=clips, test_clips=test_clips, threads=threads)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     sizes = toy() if quick else published()
@@ -147,7 +146,8 @@ def benchmark(
             best = f"{way.task}, {way.name}: {way.seconds:.2f} s"
             print(f"run {number + 1}: {best}", file=sys.stderr, flush=True)
     video = batch["video"][:test_clips]
-    cosines, logits = bfloat16_deviation(task.student.eval(), video, sizes.classes)
+    cosines = bfloat16_deviation(task.student.eval(), video, sizes.classes)
+    scale = task.student.logit_scale.exp()
     with tempfile.TemporaryDirectory(prefix="ski-speed-") as made:
         loop = Loop(task.student, sizes)
         stall = measure_stall(Path(made), loop.run, sizes.student.frames, loop.student.image_size)
@@ -159,18 +159,13 @@ def benchmark(
         "torch.mm, GFLOP/s": round(ceiling.product / 1e9),
         "1x1 convolution, GFLOP/s": round(ceiling.convolution / 1e9),
         "deviation of bfloat16 cosines": round(cosines, 5),
-        "deviation of bfloat16 logits": round(logits, 5),
-        "scale of the logits": round(float(task.student.logit_scale.exp()), 1),
+        "of logits at a new model's scale": round(cosines * float(scale), 5),
+        "of logits at a trained CLIP's scale": round(cosines * LARGEST_SCALE, 5),
     }
     if json:
         print(dumps({"machine": facts, "rows": rows, "loader": stall.row()}, indent=1))
         return
-    print(", ".join(f"{key}: {value}" for key, value in facts.items()))
-    for table in (rows, [stall.row()]):
-        print("| " + " | ".join(table[0]) + " |")
-        print("| --- | --- |" + " ---: |" * (len(table[0]) - 2))
-        for values in table:
-            print("| " + " | ".join(map(_text, values.values())) + " |")
+    print_tables(facts, rows, [stall.row()])
 
 
 def published() -> Sizes:
@@ -260,7 +255,7 @@ def ways_of(
 
     def step(of: SkeletonDistillation, *, half: bool = False) -> Callable[[], Tensor]:
         def forward() -> Tensor:
-            with _bfloat16() if half else nullcontext():
+            with half_precision() if half else nullcontext():
                 return of.losses(short)["loss"]
 
         return forward
@@ -270,7 +265,7 @@ def ways_of(
 
     def score(*, half: bool = False) -> Callable[[], object]:
         def forward() -> object:
-            with _bfloat16() if half else nullcontext():
+            with half_precision() if half else nullcontext():
                 return student.score(student.normalise(video), texts)
 
         return forward
@@ -286,19 +281,14 @@ def ways_of(
     ]
 
 
-def bfloat16_deviation(
-    student: ViFiClip, video: Tensor, names: tuple[str, ...]
-) -> tuple[float, float]:
-    """Greatest differences under autocast, of cosines and of scaled logits."""
+def bfloat16_deviation(student: ViFiClip, video: Tensor, names: tuple[str, ...]) -> float:
+    """Greatest difference of a cosine under autocast."""
     with torch.no_grad():
         pixels, texts = student.normalise(video), student.encode_classes(names)
-        exact = student.score(pixels, texts)
-        with _bfloat16():
-            ours = student.score(pixels, texts)
-    return tuple(  # type: ignore[return-value]
-        float((a.float() - b).abs().max())
-        for a, b in ((ours.cosines, exact.cosines), (ours.logits, exact.logits))
-    )
+        exact = student.score(pixels, texts).cosines
+        with half_precision():
+            ours = student.score(pixels, texts).cosines
+    return float((ours - exact).abs().max())
 
 
 class Loop:
@@ -334,16 +324,6 @@ def row(way: Way, ways: list[Way], ceiling: Ceiling) -> dict[str, str | float]:
         "as": way.beside,
         "goal": "" if goal is None else f"{goal:g}{missed}",
     }
-
-
-def _bfloat16() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
-
-
-def _text(value: str | float) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

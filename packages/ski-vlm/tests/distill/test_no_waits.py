@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ski_skeleton.text import tokenize
 from ski_vlm.distill import ScdConfig, SkeletonDistillation
 from ski_vlm.students import ViFiClip
 
@@ -54,8 +55,11 @@ def test_no_value_is_read_back(config, teacher, names, batch, logits, smoothing)
 
 
 def test_a_text_tower_that_trains_reads_the_length_of_its_prompts(student, teacher, names, batch):
+    """Nothing else: ids are on the CPU until they are cut, so the device is not waited for."""
     found = reads(SkeletonDistillation(student, teacher, names, ScdConfig()), batch)
     assert found == {"_local_scalar_dense": 1}
+    ids = tokenize(names)
+    assert student.text.to("meta").encode_tokens(ids).device.type == "meta"  # no value to read
 
 
 def test_unpaired_clips_cost_one_wait(config, teacher, names, batch):

@@ -20,9 +20,7 @@ from ski_skeleton.train.task import Batch, Losses, Task
 from ski_vlm.distill.losses import info_nce
 from ski_vlm.errors import ConfigError
 from ski_vlm.students import Student
-
-LARGEST_SCALE = 100.0
-"""Bound of every scale, and where those of the skeleton's pairs start."""
+from ski_vlm.tasks import LARGEST_SCALE
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ class AlignThreeModalities(Task):
     """Contrast of each clip's video, skeleton and class text with those of the batch.
 
     Three ``(N, N)`` matrices of cosines, each times its own learned scale; the loss is the mean of
-    the six cross entropies along rows and columns. A clip is then named by the cosine of its
-    skeleton with the class texts.
+    the six cross entropies along rows and columns. The scales of the skeleton's pairs start at their
+    bound. A clip is then named by the cosine of its skeleton with the class texts.
 
     Raises:
         ConfigError: the encoder's head does not reach into the student's joint space.
