@@ -36,7 +36,7 @@ class AlignThreeModalities(Task):
     """Contrast of each clip's video, skeleton and class text with those of the batch.
 
     Three ``(N, N)`` matrices of cosines, each times its own learned scale; the loss is the mean of
-    the six cross entropies along rows and columns. The scales of the skeleton's pairs start at their
+    the six cross entropies along rows and columns. Scales of the skeleton's pairs start at their
     bound. A clip is then named by the cosine of its skeleton with the class texts.
 
     Raises:
