@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from ski_lvlm.features import (
     video_features,
 )
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
+from ski_skeleton.text.clip import ClipConfig, ClipSizes
 from ski_skeleton.train import write_model
 
 
@@ -38,6 +41,17 @@ def test_layer_is_the_output_of_that_block():
     torch.testing.assert_close(found, seen[0][:, 1:])
     with pytest.raises(ConfigError, match="3 blocks"):
         ImageTower(TINY.clip, -4)
+
+
+def test_a_convolutional_tower_has_patches_too():
+    sizes = ClipSizes(embed=8, image=64, timm="mobilenetv3_small_050", text_width=16, text_layers=1)
+    sizes = replace(sizes, text_heads=1)
+    tower = ImageTower(ClipConfig(architecture=None, sizes=sizes), -1)
+    images = torch.randn(1, 3, 64, 64)
+    found = tower(images)
+    assert found.shape == (1, 4, 288)
+    trunk = tower.visual.trunk
+    torch.testing.assert_close(found[0].T.reshape(288, 2, 2), trunk.forward_features(images)[0])
 
 
 def test_frames_are_stretched_and_normalised_as_released():

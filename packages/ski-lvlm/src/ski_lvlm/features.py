@@ -92,6 +92,7 @@ class ImageTower(nn.Module):
         if blocks is not None and not -blocks <= layer < blocks:
             raise ConfigError(f"layer {layer}: the image tower has {blocks} blocks")
         self._layer = layer if blocks is None else layer % blocks
+        self._format = "NLC" if blocks is not None else "NCHW"  # all that every timm tower gives
 
     def forward(self, images: Tensor) -> Tensor:
         """Patch features (B, P, C) of normalised images (B, 3, H, W)."""
@@ -101,7 +102,7 @@ class ImageTower(nn.Module):
             indices=indices,
             normalize_intermediates=False,
             intermediates_only=True,
-            output_fmt="NLC",
+            output_fmt=self._format,
         )["image_intermediates"][0]
         return found.flatten(2).transpose(1, 2) if found.ndim == 4 else found
 
