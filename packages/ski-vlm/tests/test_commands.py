@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny_videos import TOWERS, plain_recipe, skeleton_side, write_clips, write_recipe
 
+from ski_data.errors import InputError
 from ski_eval import load_predictions, read_cards
 from ski_skeleton.train import read_model
 from ski_vlm.cli import main
+from ski_vlm.commands import read_run, tuning_factors
+from ski_vlm.data import open_clips
 from ski_vlm.students import load_student
+from ski_vlm.views import Views
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +194,24 @@ def test_bad_recipes(tmp_path, clips, capsys, changes, told):
 def test_evaluate_wants_a_finished_run(tmp_path, clips, capsys):
     assert main(["evaluate", str(tmp_path)]) == 2
     assert "no run of the command train" in capsys.readouterr().err
+
+
+def test_views_are_told_on_the_cards_and_must_be_those_of_the_calibration(tmp_path, clips, capsys):
+    plain = plain_recipe(clips, method={"kind": "scd"}, skeleton=skeleton_side())
+    assert run(tmp_path, plain) == 0
+    argv = ["evaluate", str(tmp_path / "run"), "--views.temporal=2", "--views.spatial=3"]
+    assert main(argv) == 0
+    assert "note: videos: mean probability of 2 clips x 3 crops" in capsys.readouterr().out
+    cards = [card for _, card in read_cards(tmp_path / "run" / "results")]
+    assert all(card.config["views"]["temporal"] == 2 for card in cards)
+    predictions = load_predictions(tmp_path / "run" / "seed-0" / "video-all-classes.npz")
+    assert predictions.meta["views"] == "2 clips x 3 crops"
+    settings = read_run(tmp_path / "run").data
+    seen = replace(open_clips(settings), unseen=None)
+    assert "video" in tuning_factors(tmp_path / "run", seen, Views(2, 3))
+    with pytest.raises(InputError, match="other views"):
+        tuning_factors(tmp_path / "run", seen, Views())
+    assert main(["evaluate", str(tmp_path / "run"), "--views.spatial=2"]) == 2
 
 
 def test_calibration_is_tuned_on_another_runs_classes(tmp_path, clips, capsys):

@@ -29,13 +29,14 @@ from ski_skeleton.pipeline import claim_run
 from ski_skeleton.train.processes import is_main_process, need_one_process, process_count, stage
 from ski_skeleton.zeroshot.protocol import best_factor
 from ski_vlm.data import Clips, open_clips
-from ski_vlm.evaluation import ALL, PROTOCOLS, answerers, make_cards, predict_clips
+from ski_vlm.evaluation import ALL, PROTOCOLS, SKELETON, answerers, make_cards, predict_clips
 from ski_vlm.plan import fitting_accumulation, plan
 from ski_vlm.plan import report as report_plan
 from ski_vlm.predict import check_device
 from ski_vlm.recipe import VideoRecipe, read_recipe
 from ski_vlm.students import load_student
 from ski_vlm.training import MODEL, check_sources, train_seed
+from ski_vlm.views import Views
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,7 @@ def fitted(settings: VideoRecipe) -> VideoRecipe:
 def evaluate(
     run: str,
     *,
+    views: Views = Views(),  # noqa: B008  # frozen
     calibrate_with: str | None = None,
     device: str = "cpu",
     batch_size: int = 16,
@@ -125,11 +127,13 @@ def evaluate(
 
     Args:
         run: folder of the command train.
+        views: clips in time and crops in space of each video, whose probabilities are averaged,
+            e.g. '{temporal: 4, spatial: 3}'; one of each by default.
         calibrate_with: a tested run of the same kind whose unseen classes are seen ones of this
             run; the factor that is best there is taken off the seen classes' scores here
             (calibrated stacking), on cards of their own.
         device: cpu, cuda or cuda:N.
-        batch_size: clips at once.
+        batch_size: clips, or views of clips, at once.
         json: print one JSON object per figure instead of a table.
     """
     need_one_process("evaluate")
@@ -142,14 +146,20 @@ def evaluate(
     if target.exists():
         raise ExistingOutputError(f"{target}: already there; remove it to test again")
     clips = open_clips(settings.data)
-    tuning = None if calibrate_with is None else tuning_factors(Path(calibrate_with), clips)
+    tuning = None if calibrate_with is None else tuning_factors(Path(calibrate_with), clips, views)
     found: dict[tuple[str, str], list[Predictions]] = {}
     notes = check_sources(settings, clips)[1]
     for seed in settings.seeds:
         with stage(f"evaluate, seed {seed}") as report:
-            _evaluate_seed(settings, clips, folder, seed, where, batch_size, found, report)
+            _evaluate_seed(settings, clips, folder, seed, where, batch_size, views, found, report)
     cards = make_cards(
-        settings, clips, found, seconds=time.monotonic() - started, notes=notes, factors=tuning
+        settings,
+        clips,
+        found,
+        seconds=time.monotonic() - started,
+        views=views,
+        notes=notes,
+        factors=tuning,
     )
     part = folder / f".{RESULTS}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -166,6 +176,7 @@ def _evaluate_seed(
     seed: int,
     device: torch.device,
     batch_size: int,
+    views: Views,
     found: dict[tuple[str, str], list[Predictions]],
     report: Callable[[int, int, str], None] | None,
 ) -> None:
@@ -185,6 +196,7 @@ def _evaluate_seed(
             size=size,
             device=device,
             batch_size=batch_size,
+            views=views,
             meta={"seed": seed},
         )
         if predictions is not None:
@@ -193,15 +205,17 @@ def _evaluate_seed(
             save_predictions(predictions, place / name, overwrite=True)
 
 
-def tuning_factors(run: Path, clips: Clips) -> dict[str, float]:
+def tuning_factors(run: Path, clips: Clips, views: Views) -> dict[str, float]:
     """Per answer the factor of calibrated stacking that is best on another run's own test.
 
     Args:
         run: tested, with pseudo-unseen classes.
         clips: of the run that is to be calibrated.
+        views: of the test that is to be calibrated.
 
     Raises:
-        InputError: its test has seen an unseen class of ``clips``, or has only one kind of class.
+        InputError: its test has seen an unseen class of ``clips``, has only one kind of class, or
+            was of other views.
         MissingFileError: no tested run.
     """
     settings = read_run(run)
@@ -223,6 +237,12 @@ def tuning_factors(run: Path, clips: Clips) -> dict[str, float]:
                 "whose classes are all seen ones of this run"
             )
         answer = str(predictions.meta["answer"])
+        told = str(views) if views.count > 1 and answer != SKELETON else None
+        if predictions.meta.get("views") != told:
+            raise InputError(
+                f"{run}: was tested by other views of the videos "
+                f"({predictions.meta.get('views', 'one')}); test both with the same"
+            )
         factors[answer] = best_factor(
             predictions.logits, predictions.labels, predictions.unseen or ()
         )[0]

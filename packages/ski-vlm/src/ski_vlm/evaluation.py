@@ -26,6 +26,7 @@ from ski_skeleton import pipeline
 from ski_skeleton.errors import CheckpointError
 from ski_skeleton.evaluate import collect_scores
 from ski_skeleton.train import read_model
+from ski_skeleton.train.data import Source
 from ski_skeleton.train.task import Batch
 from ski_skeleton.weights import load_strictly
 from ski_vlm.align import (
@@ -44,11 +45,10 @@ from ski_vlm.distill import ScdConfig
 from ski_vlm.recipe import VideoRecipe
 from ski_vlm.students import Student, load_student
 from ski_vlm.training import CROSS_PROJECTION, LATE_FUSION, MODEL, SKELETON_CLIP, transform_of
+from ski_vlm.views import TINY, ViewedClips, Views, averaged
 
 VIDEO, SKELETON = "video", "skeleton"
 VIDEOS, SKELETONS = frozenset({VIDEO}), frozenset({SKELETON})
-TINY = 1e-30
-"""Least probability whose logarithm is a score."""
 UNSEEN, PEOPLE, ALL = "unseen-classes", "unseen-people", "all-classes"
 PROTOCOLS = {
     UNSEEN: "zero-shot, unseen classes",
@@ -150,6 +150,7 @@ def predict_clips(
     size: int,
     device: torch.device,
     batch_size: int = 16,
+    views: Views = Views(),  # noqa: B008  # frozen
     meta: Mapping[str, Any] | None = None,
 ) -> Predictions | None:
     """One answerer's scores on the test clips of one protocol; None where there are none.
@@ -163,7 +164,8 @@ def predict_clips(
         protocol: a key of :data:`PROTOCOLS`.
         size: pixels of the student's frames.
         device: where the models are.
-        batch_size: clips at once.
+        batch_size: clips, or views of clips, at once.
+        views: how often each clip is seen; skeletons are seen once.
         meta: what the predictions say of themselves.
     """
     records, names, unseen = test_part(clips, protocol)
@@ -171,15 +173,34 @@ def predict_clips(
         records = with_skeletons(clips, records)
     if not records:
         return None
-    source = source_of(
-        clips,
-        records,
-        frames=recipe.student.frames,
-        video=transform_of(recipe, size) if VIDEO in answerer.needs else None,
-        feeder=recipe.feeder if SKELETON in answerer.needs else None,
-    )
+    seen = VIDEO in answerer.needs
+    several = seen and views.count > 1
+    source: Source | None = None
+    if SKELETON in answerer.needs or not several:
+        source = source_of(
+            clips,
+            records,
+            frames=recipe.student.frames,
+            video=transform_of(recipe, size) if seen and not several else None,
+            feeder=recipe.feeder if SKELETON in answerer.needs else None,
+        )
+    if several:
+        source = ViewedClips(
+            records,
+            clips.videos,
+            frames=recipe.student.frames,
+            config=transform_of(recipe, size),
+            views=views,
+            skeletons=source,
+        )
+        batch_size = max(1, batch_size // views.count)
     found = collect_scores(
-        lambda batch: answerer.logits(batch, names), source, batch_size=batch_size, device=device
+        lambda batch: (
+            averaged(answerer.logits, batch, names) if several else answerer.logits(batch, names)
+        ),
+        source,
+        batch_size=batch_size,
+        device=device,
     )
     if not np.isfinite(found.logits).all():
         raise CheckpointError("scores that are not finite numbers: the training diverged")
@@ -190,7 +211,12 @@ def predict_clips(
         classes=tuple(names),
         groups=groups_of(records),
         unseen=unseen,
-        meta={"answer": answerer.title, "protocol": protocol, **(meta or {})},
+        meta={
+            "answer": answerer.title,
+            "protocol": protocol,
+            **({"views": str(views)} if several else {}),
+            **(meta or {}),
+        },
     )
 
 
@@ -223,6 +249,7 @@ def make_cards(
     found: Mapping[tuple[str, str], Sequence[Predictions]],
     *,
     seconds: float,
+    views: Views = Views(),  # noqa: B008  # frozen
     notes: tuple[str, ...] = (),
     factors: Mapping[str, float] | None = None,
 ) -> list[ResultCard]:
@@ -236,11 +263,15 @@ def make_cards(
         clips: its clips.
         found: predictions of each seed by answer and protocol.
         seconds: wall time.
+        views: how often each video was seen.
         notes: said on every card.
         factors: of calibrated stacking by answer, tuned elsewhere; adds cards of a protocol of
             their own.
     """
     where, cards = environment(), []
+    seen = {} if views.count == 1 else {"views": to_plain(views)}
+    if seen:
+        notes = (*notes, f"videos: mean probability of {views}")
     titled = [(answer, name, PROTOCOLS[name], 0.0, found[answer, name]) for answer, name in found]
     titled += [
         (answer, ALL, f"{PROTOCOLS[ALL]}, calibrated", factor, found[answer, ALL])
@@ -272,7 +303,7 @@ def make_cards(
                     n_classes=rows[0].n_classes,
                     seeds=recipe.seeds,
                     split_hash=clips.split_hash,
-                    config={"recipe": to_plain(recipe), "factor": factor},
+                    config={"recipe": to_plain(recipe), "factor": factor, **seen},
                     environment=where,
                     wall_time_s=round(seconds, 3),
                     notes=notes,
