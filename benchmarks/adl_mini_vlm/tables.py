@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from benchmarks.adl_mini_vlm.rows import ALPHA, FUSIONS, SWEEP, Bench, seeds_of
 from benchmarks.adl_mini_vlm.runs import PROTOCOLS, known, read_predictions, seed_folder
-from benchmarks.real_skeletons.summary import holm
 from ski_data.errors import InputError
 from ski_eval import (
     PairedDifference,
     Table,
     bootstrap_interval,
     format_interval,
+    holm,
     paired_difference,
     seeds_summary,
 )

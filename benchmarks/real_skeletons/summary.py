@@ -20,6 +20,7 @@ from ski_eval import (
     bootstrap_interval,
     format_interval,
     format_value,
+    holm,
     paired_difference,
 )
 
@@ -151,15 +152,6 @@ def pairs_table(results: Results, figure: str) -> Table:
     )
     title = f"{FIGURES[figure]}, points"
     return Table(("pair", title, "splits won : lost", "p", "p (Holm)"), rows)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values of several tests, in their order."""
-    order = np.argsort(p, kind="stable")
-    stepped = np.array(p)[order] * (len(p) - np.arange(len(p)))
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
-    return adjusted.tolist()
 
 
 def _p(p: float) -> str:

@@ -10,7 +10,10 @@ from ski_eval import (
     InputError,
     Interval,
     bootstrap_interval,
+    bootstrap_resamples,
+    bootstrap_sums,
     harmonic_mean,
+    holm,
     paired_difference,
     seeds_summary,
 )
@@ -171,3 +174,59 @@ def test_seeds_summary():
 def test_bad_input_is_refused(call, text, rng):
     with pytest.raises(InputError, match=text):
         call(rng)
+
+
+def test_holm_known_table():
+    # Holm's procedure by hand: 4 * .01, then 3 * .013, 2 * .02 kept from falling, 1 * .04.
+    assert holm([0.02, 0.01, 0.04, 0.013]) == pytest.approx([0.04, 0.04, 0.04, 0.04])
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.01, 0.02, 0.22, 0.09, 0.001]) == pytest.approx([0.04, 0.06, 0.22, 0.18, 0.005])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    for bad in ([], [1.5], [-0.1], [float("nan")]):
+        with pytest.raises(InputError, match="p:"):
+            holm(bad)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lies_between_plain_and_bonferroni(p):
+    adjusted = np.array(holm(p))
+    assert (adjusted >= np.array(p) - 1e-12).all()
+    assert (adjusted <= np.minimum(1.0, np.array(p) * len(p)) + 1e-12).all()
+    assert (np.diff(adjusted[np.argsort(p, kind="stable")]) >= -1e-12).all()
+
+
+def test_bootstrap_sums_is_the_bootstrap_of_a_mean(rng):
+    hits = rng.random(60) < 0.7
+    groups = np.arange(60) // 3
+    table = np.stack([hits, np.ones(60)], axis=1)
+    found = bootstrap_sums(
+        table, lambda s: s[:, 0] / s[:, 1], groups, rng=np.random.default_rng(1), samples=500
+    )
+    assert found == bootstrap_interval(hits, groups, rng=np.random.default_rng(1), samples=500)
+
+
+def test_bootstrap_resamples_is_the_bootstrap_of_a_mean(rng):
+    hits = rng.random(60) < 0.7
+    groups = [f"g{i % 20}" for i in range(60)]
+    found = bootstrap_resamples(
+        60, lambda rows: float(hits[rows].mean()), groups, rng=np.random.default_rng(1), samples=500
+    )
+    expected = bootstrap_interval(hits, groups, rng=np.random.default_rng(1), samples=500)
+    assert found.low == pytest.approx(expected.low)
+    assert found.high == pytest.approx(expected.high)
+
+
+def test_bootstrap_resamples_counts_undefined_draws(rng):
+    rare = np.arange(8) < 2
+    found = bootstrap_resamples(
+        8, lambda rows: 0.5 if rare[rows].any() else None, rng=rng, samples=200
+    )
+    assert "undefined draws left out" in found.method
+    with pytest.raises(InputError, match="undefined on these samples"):
+        bootstrap_resamples(8, lambda rows: None, rng=rng)
+    with pytest.raises(InputError, match="resamples"):
+        bootstrap_resamples(
+            8, lambda rows: 1.0 if len(set(rows.tolist())) == 8 else None, rng=rng, samples=200
+        )
+    with pytest.raises(InputError, match="table"):
+        bootstrap_sums(np.zeros((0, 2)), lambda s: s[:, 0], rng=rng)

@@ -18,6 +18,8 @@ from ski_eval.accuracy import (
     topk_accuracy,
     zsl,
 )
+from ski_eval.caption_tokens import caption_tokens
+from ski_eval.captions import CaptionScore, cider_d, rouge_l, score_captions
 from ski_eval.errors import ExistingOutputError, InputError, MissingFileError, SkiEvalError
 from ski_eval.plots import (
     accuracy_bars_figure,
@@ -35,6 +37,9 @@ from ski_eval.statistics import (
     PairedDifference,
     SeedsSummary,
     bootstrap_interval,
+    bootstrap_resamples,
+    bootstrap_sums,
+    holm,
     paired_difference,
     seeds_summary,
 )
@@ -43,6 +48,7 @@ from ski_eval.tables import Table, accuracy_table, format_interval, format_value
 __version__ = version("ski-eval")
 
 __all__ = [
+    "CaptionScore",
     "ExistingOutputError",
     "GeneralizedZeroShot",
     "InputError",
@@ -60,6 +66,10 @@ __all__ = [
     "accuracy_bars_figure",
     "accuracy_table",
     "bootstrap_interval",
+    "bootstrap_resamples",
+    "bootstrap_sums",
+    "caption_tokens",
+    "cider_d",
     "compare",
     "confusion_matrix",
     "confusion_matrix_figure",
@@ -70,6 +80,7 @@ __all__ = [
     "gzsl",
     "harmonic_mean",
     "hits",
+    "holm",
     "load_predictions",
     "markdown_table",
     "mean_class_accuracy",
@@ -79,8 +90,10 @@ __all__ = [
     "predicted_classes",
     "read_card",
     "read_cards",
+    "rouge_l",
     "save_predictions",
     "score",
+    "score_captions",
     "seeds_summary",
     "topk_accuracy",
     "training_curves_figure",

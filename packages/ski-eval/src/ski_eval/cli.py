@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ski_eval import __version__, command, scoring
+from ski_eval.caption_command import captions
 from ski_eval.errors import InputError
 from ski_eval.predictions import load_predictions
 from ski_eval.results import ResultCard, card_json, plain, read_card, read_cards
@@ -129,6 +130,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "table": table,
     "score": score,
     "compare": compare,
+    "captions": captions,
 }
 
 

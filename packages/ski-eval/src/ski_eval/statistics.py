@@ -8,7 +8,7 @@ here then resamples whole groups; treating views as independent makes intervals 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -172,6 +172,105 @@ def paired_difference(
     return PairedDifference(difference, interval, p, int(delta.size), n_groups, test, verdict)
 
 
+def bootstrap_sums(
+    table: ArrayLike,
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    groups: Sequence[Hashable] | ArrayLike | None = None,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    samples: int = 2000,
+) -> Interval:
+    """Percentile bootstrap interval of a figure that depends on sums over samples only.
+
+    Args:
+        table: what each sample adds, ``(N, S)``.
+        statistic: from sums ``(B, S)`` to figures ``(B,)``, e.g. corpus BLEU from its counts.
+        groups: ``(N,)`` names of the independent units; None takes every sample as one.
+        rng: source of the resamples.
+        level: coverage.
+        samples: number of resamples.
+
+    Raises:
+        InputError: a table that is empty or not finite, ``samples`` below 100.
+    """
+    _check_level(level)
+    rows = np.asarray(table, np.float64)
+    if rows.ndim != 2 or rows.size == 0 or not np.isfinite(rows).all():
+        raise InputError(f"table: expected finite numbers of shape (N, S), got {rows.shape}")
+    codes, n_groups = _group_codes(groups, len(rows))
+    sums = np.stack(
+        [np.bincount(codes, weights=column, minlength=n_groups) for column in rows.T], axis=1
+    )
+    draws = np.concatenate([statistic(w @ sums) for w in _group_weights(n_groups, samples, rng)])
+    estimate = float(statistic(rows.sum(axis=0, keepdims=True))[0])
+    units = "samples" if groups is None else "groups"
+    return _percentiles(draws, estimate, level, f"bootstrap, {n_groups} {units}")
+
+
+def bootstrap_resamples(
+    n: int,
+    statistic: Callable[[NDArray[np.int64]], float | None],
+    groups: Sequence[Hashable] | ArrayLike | None = None,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    samples: int = 1000,
+) -> Interval:
+    """Percentile bootstrap interval of any figure of a set of ``n`` samples, e.g. a ranking's.
+
+    Args:
+        n: number of samples.
+        statistic: the figure of the samples with the given numbers (repeated as drawn); None where
+            that resample leaves it undefined, such resamples are left out and counted in
+            ``method``.
+        groups: ``(n,)`` names of the independent units; None takes every sample as one.
+        rng: source of the resamples.
+        level: coverage.
+        samples: number of resamples.
+
+    Raises:
+        InputError: the figure is undefined on the samples themselves or on most resamples.
+    """
+    _check_level(level)
+    codes, n_groups = _group_codes(groups, n)
+    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    estimate = statistic(np.arange(n))
+    if estimate is None:
+        raise InputError("bootstrap: the figure is undefined on these samples")
+    draws = []
+    for weights in _group_weights(n_groups, samples, rng):
+        for line in weights.astype(np.int64):
+            rows = [members[g] for g in np.repeat(np.arange(n_groups), line)]
+            figure = statistic(np.concatenate(rows))
+            if figure is not None:
+                draws.append(figure)
+    if len(draws) < samples / 2:
+        raise InputError(
+            f"bootstrap: the figure is undefined on {samples - len(draws)} of {samples} resamples; "
+            "there are too few samples of a kind"
+        )
+    lost = f", {samples - len(draws)} undefined draws left out" if len(draws) < samples else ""
+    units = "samples" if groups is None else "groups"
+    return _percentiles(np.array(draws), estimate, level, f"bootstrap, {n_groups} {units}{lost}")
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p values of several tests, in their order (Holm 1979).
+
+    Raises:
+        InputError: no p values, or values outside 0..1.
+    """
+    values = _values(p, "p")
+    if values.min() < 0.0 or values.max() > 1.0:
+        raise InputError("p: values outside 0..1")
+    order = np.argsort(values, kind="stable")
+    stepped = values[order] * (values.size - np.arange(values.size))
+    adjusted = np.empty(values.size)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return adjusted.tolist()
+
+
 def seeds_summary(values: ArrayLike, level: float = 0.95) -> SeedsSummary:
     """Mean, sample standard deviation and Student's t interval of one figure over several seeds.
 
@@ -225,26 +324,44 @@ def _resampled_means(
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Means ``(samples, strata)`` when groups are drawn with replacement; NaN: stratum not met."""
-    if samples < 100:
-        raise InputError(f"samples: {samples} resamples; allowed: 100 or more")
     n_strata = int(strata.max()) + 1
     cell = codes * n_strata + strata
     size = n_groups * n_strata
     totals = np.bincount(cell, weights=values, minlength=size).reshape(n_groups, n_strata)
     counts = np.bincount(cell, minlength=size).reshape(n_groups, n_strata).astype(np.float64)
     draws = np.empty((samples, n_strata))
+    done = 0
+    for weights in _group_weights(n_groups, samples, rng):
+        n = weights @ counts
+        draws[done : done + len(weights)] = np.divide(
+            weights @ totals, n, out=np.full_like(n, np.nan), where=n > 0
+        )
+        done += len(weights)
+    return draws
+
+
+def _group_weights(
+    n_groups: int, samples: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    """How often each group was drawn, ``(block, n_groups)``, until there are ``samples`` rows."""
+    if samples < 100:
+        raise InputError(f"samples: {samples} resamples; allowed: 100 or more")
     step = max(1, _BLOCK // n_groups)
     for start in range(0, samples, step):
         block = min(step, samples - start)
         picks = rng.integers(n_groups, size=(block, n_groups))
         picks += n_groups * np.arange(block)[:, None]
         weights = np.bincount(picks.ravel(), minlength=block * n_groups).reshape(block, n_groups)
-        weighted = weights.astype(np.float64)
-        n = weighted @ counts
-        draws[start : start + block] = np.divide(
-            weighted @ totals, n, out=np.full_like(n, np.nan), where=n > 0
-        )
-    return draws
+        yield weights.astype(np.float64)
+
+
+def _percentiles(
+    draws: NDArray[np.float64], estimate: float, level: float, method: str
+) -> Interval:
+    """Percentile interval of the resampled figures, widened to hold the figure itself."""
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(draws, [tail, 1.0 - tail])
+    return Interval(min(float(low), estimate), max(float(high), estimate), level, method)
 
 
 def _mean_over(means: NDArray) -> NDArray[np.float64]:
