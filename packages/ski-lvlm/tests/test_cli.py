@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny_lvlm import make_base
 
 from ski_lvlm.cli import main
+from ski_lvlm.lvlm_folder import load_lvlm
 from ski_lvlm.pooling import spatio_temporal_pool
 from ski_skeleton.weights import read_weights, write_weights
 
@@ -74,6 +76,21 @@ def test_convert_there_and_back(tmp_path, capsys):
     assert again.keys() == state.keys()
     assert all(torch.equal(again[k], state[k]) for k in state)
     refused(capsys, tmp_path, "convert", ours, back, "--to", "published", word="already there")
+
+
+def test_published_projectors_become_a_model(tmp_path, golden_folder, capsys):
+    base = make_base(tmp_path / "base", golden_folder / "tiny_tokenizer")
+    state = {"weight": torch.randn(16, 6), "bias": torch.randn(16)}
+    published = {f"model.mm_projector.{leaf}": value for leaf, value in state.items()}
+    write_weights(tmp_path / "public.safetensors", published)
+    command = ["convert", tmp_path / "public.safetensors", tmp_path / "model", "--to", "model"]
+    refused(capsys, tmp_path, *command, word="needs --base")
+    refused(capsys, tmp_path, *command[:3], "--base", base, word="needs --base")
+    assert main([str(word) for word in [*command, "--base", base]]) == 0
+    model, _, notes = load_lvlm(tmp_path / "model", skeletons=False)
+    assert torch.equal(model.projectors.video.weight, state["weight"])
+    assert notes["prompts"]["skeleton"] == "absent"
+    assert notes["features"]["video"]["settings"]["layer"] == -2
 
 
 def test_convert_refuses(tmp_path, capsys):

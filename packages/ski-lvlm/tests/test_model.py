@@ -65,7 +65,7 @@ def test_start_and_end_rows_begin_as_the_mean(lvlm, base):
 
 
 def test_loss_is_that_of_all_logits(lvlm, monkeypatch):
-    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
     video = [torch.randn(2, 6), None]
     skeleton = [torch.randn(3, 5), torch.randn(3, 5)]
     data = batch(

@@ -81,6 +81,22 @@ def load_language_model(
     return model if config.quantised is not None else model.to(device)
 
 
+def meta_language_model(config: BaseConfig, *, precision: Precision) -> PreTrainedModel:
+    """The language model as its configuration says, on the meta device: shapes, no weights.
+
+    Raises:
+        ConfigError: A configuration that is not to be found or makes no causal language model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    settings = {"revision": config.revision, "gguf_file": config.gguf_file}
+    settings = {key: value for key, value in settings.items() if value is not None}
+    with _one_line(config), torch.device("meta"):
+        found = AutoConfig.from_pretrained(config.name, **settings)
+        model = AutoModelForCausalLM.from_config(found, dtype=getattr(torch, precision))
+    return model.requires_grad_(False).eval()
+
+
 def _quantisation(bits: str, precision: Precision) -> object:
     import importlib.util
 

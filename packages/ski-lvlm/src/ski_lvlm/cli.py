@@ -51,22 +51,27 @@ def convert(
     weights: str,
     out: str,
     *,
-    to: Literal["ours", "published"] = "ours",
+    to: Literal["ours", "published", "model"] = "ours",
     vocabulary: int = 32003,
+    base: str | None = None,
 ) -> None:
     """Convert projectors between the published names and ours.
 
     Args:
         weights: published projector file, or one of our model folders with to=published.
         out: model folder to write, or with to=published a safetensors file.
-        to: direction.
+        to: what to write; "model" is a folder that caption and chat take, with its base model.
         vocabulary: tokens of the base model before the added ones, where the file also holds a
             token embedding; its rows for start and end tokens are kept.
+        base: with to=model, hub id or folder of the base model.
     """
     from ski_lvlm.convert import from_published_file, to_published_state
+    from ski_lvlm.lvlm_folder import save_untrained
     from ski_lvlm.projector import load_projectors, save_projectors
     from ski_skeleton.weights import read_weights, write_weights
 
+    if (to == "model") != (base is not None):
+        raise InputError("--to model needs --base, the language model; other directions take none")
     target = _new(out)
     if to == "published":
         projectors, _ = load_projectors(weights)
@@ -74,7 +79,11 @@ def convert(
     else:
         state = read_weights(weights)
         projectors = from_published_file(state, weights, vocabulary=vocabulary)
-        save_projectors(target, projectors, {"converted_from": "published projector file"})
+        notes = {"converted_from": "published projector file"}
+        if base is None:
+            save_projectors(target, projectors, notes)
+        else:
+            save_untrained(target, projectors, base, notes)
     print(target)
 
 
@@ -102,7 +111,20 @@ def _read_array(path: str) -> np.ndarray:
     return values
 
 
-def train(recipe: str, *, out: str, processes: int = 1) -> int:
+def recipes(copy: str | None = None) -> None:
+    """List the recipes that come with the package, or copy one to start from.
+
+    Args:
+        copy: name of a recipe to write into the current folder.
+    """
+    from ski_data.config import recipe_command
+
+    recipe_command("ski_lvlm", copy)
+
+
+def train(
+    recipe: str, *, out: str, processes: int = 1, dry_run: bool = False, json: bool = False
+) -> int:
     """Train projectors over a frozen language model; the same command goes on after a kill.
 
     Under torchrun or the DeepSpeed launcher, start ``-m ski_lvlm train`` there and leave
@@ -112,9 +134,23 @@ def train(recipe: str, *, out: str, processes: int = 1) -> int:
         recipe: YAML file, see ski_lvlm.train.LvlmRecipe.
         out: run folder; gets config.yaml, log.jsonl, checkpoints/ and in the end model/.
         processes: processes on this machine, one for each GPU.
+        dry_run: print what trains, updates and memory, and train nothing.
+        json: the dry run as one JSON object, with all settings.
     """
     from ski_lvlm.launch import launch, run
 
+    if dry_run:
+        from ski_data.config import to_plain
+        from ski_lvlm.plan import plan, report
+        from ski_lvlm.train import read_recipe
+
+        settings = read_recipe(recipe)
+        found = plan(settings, processes=processes)
+        if json:
+            print(json_format.dumps({"recipe": to_plain(settings), "plan": to_plain(found)}))
+        else:
+            print(report(found))
+        return 0
     return run(recipe, out) if processes == 1 else launch(recipe, out, processes)
 
 
@@ -367,13 +403,18 @@ def export_prompts(
     print(out)
 
 
-COMMANDS: dict[str, Callable[..., object]] = {
+COMMANDS: dict[str, Callable[..., object] | str] = {
+    "curate-crop": "ski_lvlm.curation.commands:crop",
+    "curate-caption": "ski_lvlm.curation.commands:caption",
+    "curate-qa": "ski_lvlm.curation.commands:qa",
+    "curate-convert": "ski_lvlm.curation.commands:convert",
     "caption": caption,
     "chat": chat,
     "export-prompts": export_prompts,
     "features": features,
     "pool": pool,
     "convert": convert,
+    "recipes": recipes,
     "train": train,
 }
 

@@ -7,10 +7,12 @@ engine and any number of processes.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.resources import files
 from typing import Any, Literal, Protocol
 
 import torch
@@ -71,9 +73,7 @@ class PlainEngine:
         self.masters = {
             name: p.detach().float().clone().requires_grad_() for name, p in self.parameters.items()
         }
-        self.optimizer = torch.optim.AdamW(
-            self.masters.values(), lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
-        )
+        self.optimizer = adamw(self.masters.values())
 
     def backward(self, batch: Batch, tokens: int) -> Loss:
         """See :class:`Engine`."""
@@ -141,9 +141,7 @@ class DeepSpeedEngine:
         import deepspeed
 
         parameters = trainable(model)
-        optimizer = torch.optim.AdamW(
-            parameters.values(), lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
-        )
+        optimizer = adamw(parameters.values())
         self.stage = int(config["zero_optimization"]["stage"])
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=model,
@@ -236,51 +234,59 @@ class DeepSpeedEngine:
 
 
 def deepspeed_config(
-    zero: Zero, *, micro_batch: int, parts: int, clip_norm: float, bfloat16: bool
+    zero: Zero, *, micro_batch: int, parts: int, ranks: int, clip_norm: float, bfloat16: bool
 ) -> dict[str, Any]:
-    """Settings of a stage for a run; batch sizes are the run's, nothing is left to defaults.
+    """Settings of a stage for a run: the shipped file with the run's sizes.
+
+    The files in ``deepspeed_configs`` are whole, with optimiser and schedule, for DeepSpeed's own
+    launcher and any script; here these two come from the run, so they are left out.
 
     Args:
         zero: Stage.
         micro_batch: Prompts per process and micro-batch.
         parts: Micro-batches per process and step.
+        ranks: Processes.
         clip_norm: Largest norm of the gradient.
         bfloat16: Compute in bfloat16.
+
+    Raises:
+        ConfigError: No such stage.
     """
-    bucket = 10_000_000  # the state is some 5 million numbers: the default of 5e8 wastes memory
-    stages: dict[str, dict[str, Any]] = {
-        "0": {"stage": 0},
-        "2": {
-            "stage": 2,
-            "overlap_comm": torch.cuda.is_available(),
-            "contiguous_gradients": True,
-            "reduce_bucket_size": bucket,
-            "allgather_bucket_size": bucket,
-        },
-        "3": {
-            "stage": 3,
-            "overlap_comm": torch.cuda.is_available(),
-            "contiguous_gradients": True,
-            "reduce_bucket_size": bucket,
-            "stage3_prefetch_bucket_size": 50_000_000,
-            "stage3_param_persistence_threshold": 100_000,
-            "stage3_gather_16bit_weights_on_model_save": False,
-        },
-    }
-    stages["3_offload"] = stages["3"] | {
-        "offload_param": {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-    }
-    if zero not in stages:
-        raise ConfigError(f"no DeepSpeed settings for {zero!r}; known: {', '.join(stages)}")
-    return {
+    settings = shipped_config(zero)
+    del settings["optimizer"], settings["scheduler"]
+    settings |= {
+        "train_batch_size": micro_batch * parts * ranks,  # DeepSpeed checks the product too
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": parts,
         "gradient_clipping": clip_norm,
         "bf16": {"enabled": bfloat16},
-        "zero_optimization": stages[zero],
-        "zero_allow_untested_optimizer": True,
-        "wall_clock_breakdown": False,
     }
+    if not torch.cuda.is_available():
+        stage = settings["zero_optimization"]
+        if "overlap_comm" in stage:
+            stage["overlap_comm"] = False
+        if "offload_param" in stage:
+            stage["offload_param"]["pin_memory"] = False
+    return settings
+
+
+def shipped_config(zero: Zero) -> dict[str, Any]:
+    """DeepSpeed's settings of a stage as the file that comes with this package has them.
+
+    Raises:
+        ConfigError: No such stage.
+    """
+    folder = files("ski_lvlm") / "deepspeed_configs"
+    file = folder / f"zero{zero}.json"
+    if not file.is_file():
+        known = sorted(f.name[4:-5] for f in folder.iterdir() if f.name.endswith(".json"))
+        raise ConfigError(f"no DeepSpeed settings for {zero!r}; known: {', '.join(known)}")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def adamw(parameters: Iterable[Tensor]) -> torch.optim.AdamW:
+    """The optimiser of both engines; every step sets the learning rate."""
+    return torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ski_data.config import from_plain
+from ski_data.config import from_plain, to_plain
 from ski_lvlm import __version__
 from ski_lvlm.base import BaseConfig, Precision, load_language_model, load_tokenizer
 from ski_lvlm.errors import ConfigError
@@ -78,6 +78,35 @@ def save_lvlm(
         ski_data.errors.ExistingOutputError: the folder is already there.
     """
     return write_model(folder, KIND, config, state, {"ski-lvlm": __version__, **meta})
+
+
+def save_untrained(
+    folder: str | Path, projectors: Projectors, base: str, notes: Mapping[str, Any]
+) -> Path:
+    """Write a model folder of published projectors, with the published prompts and video tokens.
+
+    Args:
+        folder: To make.
+        projectors: For this base model.
+        base: Hub id or folder of the language model.
+        notes: Kept with the model.
+
+    Raises:
+        ski_data.errors.ExistingOutputError: the folder is already there.
+    """
+    from ski_lvlm.conversations import PromptConfig
+    from ski_lvlm.features import VideoTokens
+
+    config = LvlmConfig(BaseConfig(base), projectors.config)
+    skeleton = "absent" if projectors.skeleton is None else "features"
+    meta = {
+        "base": to_plain(config.base),
+        "prompts": to_plain(PromptConfig(skeleton=skeleton)),
+        "features": {"video": {"settings": to_plain(VideoTokens())}},
+        **notes,
+    }
+    state = {f"projectors.{name}": value for name, value in projectors.state_dict().items()}
+    return save_lvlm(folder, config, state, meta)
 
 
 def load_lvlm(

@@ -23,7 +23,8 @@ Features = Tensor | Sequence[Tensor | None] | None
 """Tokens of one modality: (N, L, C), or per prompt (L, C) or None, or None for no prompt."""
 
 _SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-_ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 2048
+"""Supervised positions that go through the output layer together."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class SkiLvlm(nn.Module):
         self.language_model = language_model.requires_grad_(False).eval()
         self.projectors = projectors
         self.vocabulary = vocabulary
-        if projectors.boundary is not None and not projectors.boundary.any():
+        boundary = projectors.boundary
+        if boundary is not None and not boundary.is_meta and not boundary.any():
             with torch.no_grad():
                 projectors.boundary.copy_(mean_embedding(language_model, vocabulary))
 
@@ -186,8 +188,8 @@ def cross_entropy(language_model: PreTrainedModel, hidden: Tensor, wanted: Tenso
     that memory does not grow with positions times vocabulary.
     """
     total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-    for begin in range(0, len(wanted), _ROWS_AT_ONCE):
-        part = slice(begin, begin + _ROWS_AT_ONCE)
+    for begin in range(0, len(wanted), ROWS_AT_ONCE):
+        part = slice(begin, begin + ROWS_AT_ONCE)
         total = total + checkpoint(
             _part_loss, language_model, hidden[part], wanted[part], use_reentrant=False
         )

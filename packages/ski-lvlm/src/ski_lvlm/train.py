@@ -254,6 +254,7 @@ class _Run:
             recipe.zero,
             micro_batch=recipe.micro_batch,
             parts=recipe.batch_size // (recipe.micro_batch * self.ranks),
+            ranks=self.ranks,
             clip_norm=recipe.clip_norm,
             bfloat16=recipe.precision == "bfloat16",
         )
