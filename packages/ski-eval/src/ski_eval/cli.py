@@ -12,6 +12,7 @@ import numpy as np
 from ski_eval import __version__, command, scoring
 from ski_eval.caption_command import captions
 from ski_eval.errors import InputError
+from ski_eval.judge_command import judge
 from ski_eval.predictions import load_predictions
 from ski_eval.results import ResultCard, card_json, plain, read_card, read_cards
 from ski_eval.tables import accuracy_table, format_interval, format_value, markdown_table
@@ -131,6 +132,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "score": score,
     "compare": compare,
     "captions": captions,
+    "judge": judge,
 }
 
 
