@@ -17,6 +17,7 @@ from ski_vlm import export as exporting
 from ski_vlm.cli import main
 from ski_vlm.errors import ConfigError, SkiVlmError
 from ski_vlm.export import PARITY, Exported, TextSide, export_student
+from ski_vlm.export_command import quantise
 
 HAS_ONNX = all(importlib.util.find_spec(n) for n in ("onnx", "onnxscript", "onnxruntime"))
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="the extra 'export' is not installed")
@@ -167,3 +168,31 @@ def test_unusable_input(tmp_path, folder, capsys, more, word):
 def test_no_model(tmp_path, capsys):
     exported_by_command(tmp_path / "absent", tmp_path / "out", "--format=torch", code=2)
     assert "absent" in capsys.readouterr().err
+
+
+@needs_onnx
+def test_weights_that_the_quantiser_turns_round(tmp_path):
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    kinds = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["n", 5]), ("y", ["n", 3]), ("w", [3, 5]))
+    }
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)],
+        "head",
+        [kinds["x"]],
+        [kinds["y"]],
+        [numpy_helper.from_array(weights, "w")],
+        value_info=[kinds["w"]],
+    )
+    opset = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "a.onnx")
+    quantise(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    import onnxruntime
+
+    x = np.ones((2, 5), np.float32)
+    (y,) = onnxruntime.InferenceSession(tmp_path / "b.onnx").run(None, {"x": x})
+    np.testing.assert_allclose(y, x @ weights.T, atol=0.1)

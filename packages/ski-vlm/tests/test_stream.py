@@ -377,6 +377,15 @@ def test_calibrate_then_stream(folder, clips, long_video, tmp_path, capsys):
     assert "already there" in calibrated(capsys, clips, folder, out, code=2).err
 
 
+@pytest.mark.parametrize(("area", "warned"), [(0.55, True), (0.9, False)])
+def test_a_calibration_that_tells_nothing_apart_is_warned_of(
+    folder, clips, tmp_path, capsys, caplog, monkeypatch, area, warned
+):
+    monkeypatch.setattr("ski_vlm.calibration.auroc", lambda *_: area)
+    calibrated(capsys, clips, folder, tmp_path / "calibration.json")
+    assert ("hardly tell" in caplog.text) is warned
+
+
 @pytest.mark.parametrize("smoothing", ["none", "exponential", "median"])
 @pytest.mark.parametrize("kind", ["vifi-clip", "x-clip"])
 def test_a_calibration_measures_what_a_stream_decides_by(sizes, long_video, names, kind, smoothing):

@@ -108,6 +108,7 @@ def attention(
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (folder / "attention.json").write_text(text + "\n", encoding="utf-8")
     print(out)
+    print(f"  shown: {label} ({about['probability']:.1%}); recognised: {ranked[0].label}")
 
 
 def as_seen(frames: np.ndarray, size: int, short_side: int) -> np.ndarray:

@@ -116,10 +116,13 @@ def export(
 
 def quantise(source: Path, target: Path) -> None:
     """Matrices of a graph to 8 bits per weight, activations at run time; convolutions stay."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    model = onnx.load(source)
+    del model.graph.value_info[:]  # the quantiser turns weights round, their noted shapes go stale
     quantize_dynamic(
-        source,
+        model,
         target,
         op_types_to_quantize=["MatMul", "Gemm"],
         per_channel=True,

@@ -35,6 +35,8 @@ from ski_vlm.stream import Stream, StreamConfig
 
 log = logging.getLogger(__name__)
 
+HARDLY = 0.6
+"""Area under the ROC curve below which a calibration is warned of."""
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -266,6 +268,12 @@ def calibrate(
     print(f"  accepts {result.accepted:.1%} of {result.known} windows of known clips")
     print(f"  rejects {result.rejected:.1%} of {result.unknown} windows of unknown clips")
     print(f"  areas under the ROC curve: {areas}")
+    if result.auroc[result.score] < HARDLY:
+        log.warning(
+            "the scores hardly tell known from unknown clips (area %.2f, chance is 0.5): this "
+            "threshold will reject at random; try another model, classes or longer windows",
+            result.auroc[result.score],
+        )
     return 1 if read < len(records) else 0
 
 
