@@ -84,3 +84,39 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, monkeypatch, capsys, args, t
 def test_wrong_usage_is_code_2(capsys, args):
     assert main(args) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_calibration(tmp_path, capsys, make_predictions):
+    path = save_predictions(make_predictions(), tmp_path / "p.npz")
+    args = ["calibration", str(path), "--samples", "200", "--bins", "5"]
+    assert main([*args, "--binning", "mass"]) == 0
+    text = capsys.readouterr().out
+    assert "Expected calibration error: " in text
+    assert text.count("\n|") == 6
+    assert main([*args, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 60
+
+
+def test_reject(tmp_path, capsys, make_predictions):
+    path = save_predictions(make_predictions(unseen=(3, 4)), tmp_path / "p.npz")
+    args = ["reject", str(path), "--samples", "100"]
+    assert main(args) == 0
+    text = capsys.readouterr().out
+    assert "false acceptance at 95 % recall" in text
+    assert "36 known and 24 unknown samples." in text
+    assert main([*args, "--json", "--confidence", "energy"]) == 0
+    assert 0.0 <= json.loads(capsys.readouterr().out)["auroc"] <= 1.0
+
+
+def test_segments(tmp_path, capsys):
+    truth, mine = tmp_path / "t.jsonl", tmp_path / "p.jsonl"
+    line = '{"name": "v%d", "label": "a", "start": 0, "end": 2%s}\n'
+    truth.write_text("".join(line % (i, "") for i in range(4)), "utf-8")
+    mine.write_text("".join(line % (i, ', "score": 0.5') for i in range(3)), "utf-8")
+    args = ["segments", str(mine), str(truth), "--samples", "100"]
+    assert main(args) == 0
+    text = capsys.readouterr().out
+    assert "4 segments of 1 classes in 4 videos." in text
+    assert text.count("75.0 [") == 8
+    assert main([*args, "--json", "--thresholds", "[0.5]"]) == 0
+    assert [line["threshold"] for line in json.loads(capsys.readouterr().out)] == [0.5, None]

@@ -18,6 +18,7 @@ from ski_eval.accuracy import (
     topk_accuracy,
     zsl,
 )
+from ski_eval.calibration import Calibration, ReliabilityBin, calibration_error, softmax
 from ski_eval.caption_tokens import caption_tokens
 from ski_eval.captions import CaptionScore, cider_d, rouge_l, score_captions
 from ski_eval.errors import ExistingOutputError, InputError, MissingFileError, SkiEvalError
@@ -29,9 +30,18 @@ from ski_eval.plots import (
 )
 from ski_eval.predictions import Predictions, load_predictions, save_predictions
 from ski_eval.provenance import environment
+from ski_eval.rejection import Rejection, auroc, confidence, fpr_at, open_set, reject_unseen
 from ski_eval.report import Report
 from ski_eval.results import ResultCard, content_hash, read_card, read_cards, write_card
 from ski_eval.scoring import Score, compare, score
+from ski_eval.segments import (
+    DetectionScore,
+    Segment,
+    average_precision,
+    detection,
+    read_segments,
+    t_iou,
+)
 from ski_eval.statistics import (
     Interval,
     PairedDifference,
@@ -48,7 +58,9 @@ from ski_eval.tables import Table, accuracy_table, format_interval, format_value
 __version__ = version("ski-eval")
 
 __all__ = [
+    "Calibration",
     "CaptionScore",
+    "DetectionScore",
     "ExistingOutputError",
     "GeneralizedZeroShot",
     "InputError",
@@ -56,27 +68,36 @@ __all__ = [
     "MissingFileError",
     "PairedDifference",
     "Predictions",
+    "Rejection",
+    "ReliabilityBin",
     "Report",
     "ResultCard",
     "Score",
     "SeedsSummary",
+    "Segment",
     "SkiEvalError",
     "Table",
     "ZeroShot",
     "accuracy_bars_figure",
     "accuracy_table",
+    "auroc",
+    "average_precision",
     "bootstrap_interval",
     "bootstrap_resamples",
     "bootstrap_sums",
+    "calibration_error",
     "caption_tokens",
     "cider_d",
     "compare",
+    "confidence",
     "confusion_matrix",
     "confusion_matrix_figure",
     "content_hash",
+    "detection",
     "environment",
     "format_interval",
     "format_value",
+    "fpr_at",
     "gzsl",
     "harmonic_mean",
     "hits",
@@ -84,17 +105,22 @@ __all__ = [
     "load_predictions",
     "markdown_table",
     "mean_class_accuracy",
+    "open_set",
     "paired_difference",
     "per_class_accuracy",
     "per_class_bars_figure",
     "predicted_classes",
     "read_card",
     "read_cards",
+    "read_segments",
+    "reject_unseen",
     "rouge_l",
     "save_predictions",
     "score",
     "score_captions",
     "seeds_summary",
+    "softmax",
+    "t_iou",
     "topk_accuracy",
     "training_curves_figure",
     "write_card",

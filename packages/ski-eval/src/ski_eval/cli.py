@@ -6,15 +6,19 @@ import json as json_format
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ski_eval import __version__, command, scoring
+from ski_eval.calibration import calibration_error
 from ski_eval.caption_command import captions
 from ski_eval.errors import InputError
 from ski_eval.judge_command import judge
 from ski_eval.predictions import load_predictions
+from ski_eval.rejection import reject_unseen
 from ski_eval.results import ResultCard, card_json, plain, read_card, read_cards
+from ski_eval.segments import THRESHOLDS, detection, read_segments
 from ski_eval.tables import accuracy_table, format_interval, format_value, markdown_table
 
 
@@ -126,11 +130,143 @@ def compare(
     print(markdown_table(("", f"{100 * level:g} % interval in brackets"), rows), end="")
 
 
+def calibration(
+    predictions: Path,
+    bins: int = 15,
+    binning: Literal["width", "mass"] = "width",
+    level: float = 0.95,
+    samples: int = 2000,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Print the expected calibration error of a predictions file and its reliability table.
+
+    Args:
+        predictions: file written by an evaluation.
+        bins: number of bins of confidence.
+        binning: bins of equal width, or of about equal numbers of answers (mass).
+        level: coverage of the interval.
+        samples: bootstrap resamples.
+        seed: of the resampling.
+        json: print JSON instead of a table.
+    """
+    read = load_predictions(predictions)
+    found = calibration_error(
+        read.logits,
+        read.labels,
+        bins,
+        binning,
+        groups=read.groups,
+        rng=_rng(seed),
+        level=level,
+        samples=samples,
+    )
+    if json:
+        print(json_format.dumps(plain(found), indent=1))
+        return
+    rows = [
+        (
+            f"{line.low:.3f} to {line.high:.3f}",
+            line.n,
+            format_value(line.confidence),
+            format_value(line.accuracy),
+            f"{100 * (line.confidence - line.accuracy):+.1f}",
+        )
+        for line in found.table
+    ]
+    headers = ("confidence", "answers", "mean confidence %", "right %", "difference")
+    print(markdown_table(headers, rows), end="")
+    text = format_interval(found.ece, found.interval)
+    print(f"\nExpected calibration error: {text} %; largest of a bin: {100 * found.largest:.1f} %.")
+
+
+def reject(
+    predictions: Path,
+    confidence: Literal["probability", "logit", "energy"] = "probability",
+    recall: float = 0.95,
+    level: float = 0.95,
+    samples: int = 1000,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Print how well unseen classes are rejected as unknown when only seen ones are candidates.
+
+    Args:
+        predictions: file written by an evaluation that names unseen classes.
+        confidence: what tells known from unknown.
+        recall: share of known samples to accept for the rate of false acceptance.
+        level: coverage of the intervals.
+        samples: bootstrap resamples.
+        seed: of the resampling.
+        json: print JSON instead of a table.
+    """
+    read = load_predictions(predictions)
+    with _named(f"{predictions}"):
+        found = reject_unseen(
+            read, confidence, recall, rng=_rng(seed), level=level, samples=samples
+        )
+    if json:
+        print(json_format.dumps(plain(found), indent=1))
+        return
+    rows = [
+        ("AUROC", format_interval(found.auroc, found.auroc_interval), "50.0"),
+        (
+            f"false acceptance at {100 * recall:g} % recall",
+            format_interval(found.fpr, found.fpr_interval),
+            format_value(recall),
+        ),
+    ]
+    headers = ("metric", f"% [{100 * level:g} % interval]", "guessing")
+    print(markdown_table(headers, rows), end="")
+    print(f"\n{found.n_known} known and {found.n_unknown} unknown samples.")
+
+
+def segments(
+    predictions: Path,
+    truth: Path,
+    thresholds: Sequence[float] = THRESHOLDS,
+    level: float = 0.95,
+    samples: int = 1000,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Print the mean average precision of temporal detections at thresholds of overlap.
+
+    Args:
+        predictions: ActivityNet's JSON with results, or records (name, label, start, end, score).
+        truth: ActivityNet's JSON with a database, or records (name, label, start, end).
+        thresholds: temporal intersection over union from which a detection is right.
+        level: coverage of the intervals.
+        samples: bootstrap resamples over videos.
+        seed: of the resampling.
+        json: print JSON instead of a table.
+    """
+    own, theirs = read_segments(predictions, scored=True), read_segments(truth, scored=False)
+    with _named(f"{predictions} and {truth}"):
+        found = detection(own, theirs, thresholds, rng=_rng(seed), level=level, samples=samples)
+    if json:
+        print(json_format.dumps([plain(line) for line in found], indent=1))
+        return
+    rows = [
+        (
+            "mean" if line.threshold is None else f"{line.threshold:g}",
+            format_interval(line.value, line.interval),
+        )
+        for line in found
+    ]
+    print(markdown_table(("tIoU", f"mAP % [{100 * level:g} % interval]"), rows), end="")
+    n = len({s.video for s in theirs})
+    print(f"\n{len(theirs)} segments of {len(found[0].by_class)} classes in {n} videos.")
+
+
 COMMANDS: dict[str, Callable[..., object]] = {
     "show": show,
     "table": table,
     "score": score,
     "compare": compare,
+    "calibration": calibration,
+    "reject": reject,
+    "segments": segments,
     "captions": captions,
     "judge": judge,
 }

@@ -202,7 +202,7 @@ def bootstrap_sums(
     sums = np.stack(
         [np.bincount(codes, weights=column, minlength=n_groups) for column in rows.T], axis=1
     )
-    draws = np.concatenate([statistic(w @ sums) for w in _group_weights(n_groups, samples, rng)])
+    draws = np.concatenate([statistic(w @ sums) for w in group_weights(n_groups, samples, rng)])
     estimate = float(statistic(rows.sum(axis=0, keepdims=True))[0])
     units = "samples" if groups is None else "groups"
     return _percentiles(draws, estimate, level, f"bootstrap, {n_groups} {units}")
@@ -239,7 +239,7 @@ def bootstrap_resamples(
     if estimate is None:
         raise InputError("bootstrap: the figure is undefined on these samples")
     draws = []
-    for weights in _group_weights(n_groups, samples, rng):
+    for weights in group_weights(n_groups, samples, rng):
         for line in weights.astype(np.int64):
             rows = [members[g] for g in np.repeat(np.arange(n_groups), line)]
             figure = statistic(np.concatenate(rows))
@@ -331,7 +331,7 @@ def _resampled_means(
     counts = np.bincount(cell, minlength=size).reshape(n_groups, n_strata).astype(np.float64)
     draws = np.empty((samples, n_strata))
     done = 0
-    for weights in _group_weights(n_groups, samples, rng):
+    for weights in group_weights(n_groups, samples, rng):
         n = weights @ counts
         draws[done : done + len(weights)] = np.divide(
             weights @ totals, n, out=np.full_like(n, np.nan), where=n > 0
@@ -340,7 +340,7 @@ def _resampled_means(
     return draws
 
 
-def _group_weights(
+def group_weights(
     n_groups: int, samples: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
     """How often each group was drawn, ``(block, n_groups)``, until there are ``samples`` rows."""
