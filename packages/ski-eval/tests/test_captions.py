@@ -139,6 +139,11 @@ def test_command(caption_files, tmp_path, capsys):
     cards = {card.metric: card for _, card in read_cards(tmp_path / "cards")}
     assert set(cards) == {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"}
     assert cards["CIDEr-D"].value == pytest.approx(GOLDEN["sets"]["plain"]["scores"]["CIDEr-D"])
+    assert main([*args, "--scores", str(tmp_path / "scores.jsonl")]) == 0
+    lines = (tmp_path / "scores.jsonl").read_text("utf-8").splitlines()
+    assert len(lines) == 10
+    assert json.loads(lines[0])["metric"] == "ROUGE-L"
+    capsys.readouterr()
     assert main([*args, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["n"] == 5
 

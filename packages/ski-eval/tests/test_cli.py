@@ -56,7 +56,9 @@ def test_compare(tmp_path, capsys, make_predictions):
     assert main(["compare", str(good), str(poor)]) == 0
     assert "| better |" in " ".join(capsys.readouterr().out.split())
     assert main(["compare", str(good), str(good), "--json", "true"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdict"] == "not distinguishable"
+    [found] = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == "not distinguishable"
+    assert found["metric"] == "top-1"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ski_eval import (
     read_cards,
     write_card,
 )
-from ski_eval.results import card_json, plain
+from ski_eval.results import SCHEMA, card_json, card_schema, plain
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -106,7 +106,7 @@ def test_scores_may_pass_one(make_card):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda c: c.update(schema="ski-eval/result-card/9"), "not a result card"),
+        (lambda c: c.update(schema="ski-eval/result-card/9"), "version '9', this ski-eval"),
         (lambda c: c.pop("schema"), "not a result card"),
         (lambda c: c.update(extra=1), r"unknown fields \['extra'\]"),
         (lambda c: c.pop("value"), r"missing fields \['value'\]"),
@@ -176,3 +176,22 @@ def test_plain_names_the_place():
 
     with pytest.raises(InputError, match=r"value\.inner\[1\]: set cannot be stored"):
         plain(Odd([1, {2}]))
+
+
+def test_shipped_schema_has_the_fields_of_a_card(make_card):
+    schema, content = card_schema(), json.loads(card_json(make_card()))
+    assert list(schema["properties"]) == list(content)
+    assert schema["required"] == list(content)
+    assert schema["properties"]["schema"]["const"] == SCHEMA
+
+
+def test_shipped_schema_accepts_cards_and_refuses_others(make_card):
+    jsonschema = pytest.importorskip("jsonschema", reason="checks the schema; not installed")
+    schema = card_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for changes in ({}, {"value": None, "interval": None}, {"unit": "score", "value": 0.8}):
+        jsonschema.validate(json.loads(card_json(make_card(**changes))), schema)
+    for change in ({"value": 80}, {"n": 0}, {"extra": 1}, {"seeds": ["a"]}, {"data_hash": "x"}):
+        content = {**json.loads(card_json(make_card())), **change}
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(content, schema)

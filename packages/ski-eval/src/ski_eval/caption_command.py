@@ -7,8 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ski_eval import files
 from ski_eval.caption_java import meteor, spice
-from ski_eval.captions import CaptionScore, mean_score, score_captions, tokenized_captions
+from ski_eval.captions import (
+    CaptionScore,
+    cider_d,
+    mean_score,
+    rouge_l,
+    score_captions,
+    tokenized_captions,
+)
 from ski_eval.errors import InputError
 from ski_eval.provenance import environment
 from ski_eval.results import ResultCard, plain, write_card
@@ -24,6 +32,7 @@ def captions(
     meteor_jar: Path | None = None,
     spice_jar: Path | None = None,
     allow_empty: bool = False,
+    scores: Path | None = None,
     cards: Path | None = None,
     method: str = "captions",
     dataset: str = "unnamed data",
@@ -42,6 +51,7 @@ def captions(
         meteor_jar: meteor-1.5.jar; given, METEOR is added (needs Java).
         spice_jar: spice-1.0.jar; given, SPICE is added (needs Java 8).
         allow_empty: count predictions without a word as wrong rather than refuse them.
+        scores: JSON lines file to write each clip's scores to (all but BLEU), for compare.
         cards: folder to write a result card per metric into.
         method: name of the model on the cards.
         dataset: name of the data on the cards.
@@ -66,10 +76,20 @@ def captions(
     )
     names, mine, others = tokenized_captions(own, theirs.texts, allow_empty=allow_empty)
     groups = None if theirs.groups is None else [theirs.groups[name] for name in names]
+    each = {"ROUGE-L": [rouge_l(p, r) for p, r in zip(mine, others, strict=True)]}
+    each["CIDEr-D"] = cider_d(mine, others).tolist()
     for title, jar, run in (("METEOR", meteor_jar, meteor), ("SPICE", spice_jar, spice)):
         if jar is not None:
             values = run(mine, others, jar)
+            each[title] = values.tolist()
             found.append(mean_score(title, values, groups, rng=rng, level=level, samples=samples))
+    if scores is not None:
+        lines = [
+            json_format.dumps({"name": name, "metric": metric, "score": value}, ensure_ascii=False)
+            for metric, values in each.items()
+            for name, value in zip(names, values, strict=True)
+        ]
+        files.write_bytes(scores, "".join(f"{line}\n" for line in lines).encode("utf-8"))
     if cards is not None:
         made_with = environment(Path.cwd())
         for score in found:

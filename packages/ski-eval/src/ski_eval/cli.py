@@ -13,6 +13,7 @@ import numpy as np
 from ski_eval import __version__, command, scoring
 from ski_eval.calibration import calibration_error
 from ski_eval.caption_command import captions
+from ski_eval.comparison import compare_files
 from ski_eval.errors import InputError
 from ski_eval.judge_command import judge
 from ski_eval.predictions import load_predictions
@@ -106,28 +107,35 @@ def compare(
     """Say whether the first of two models is better than the second on the same samples.
 
     Args:
-        a: predictions of the first model.
-        b: predictions of the second model.
+        a: predictions (.npz), scores by clip (.jsonl) or a result card (.json) of the first model.
+        b: the same of the second model.
         level: coverage of the interval; the verdict needs p < 1 - level.
         samples: bootstrap resamples.
         seed: of the resampling.
         json: print JSON instead of text.
     """
-    first, second = load_predictions(a), load_predictions(b)
-    with _named(f"{a} and {b}"):
-        found = scoring.compare(first, second, rng=_rng(seed), level=level, samples=samples)
+    found = compare_files(a, b, rng=_rng(seed), level=level, samples=samples)
     if json:
-        print(json_format.dumps(plain(found), indent=1))
+        print(json_format.dumps([plain(one) for one in found], indent=1))
         return
     rows = [
-        ("a, top-1 %", format_value(float(first.correct.mean()))),
-        ("b, top-1 %", format_value(float(second.correct.mean()))),
-        ("a - b, points", format_interval(found.difference, found.interval)),
-        ("p", f"{found.p:.4f} ({found.test})"),
-        ("samples, groups", f"{found.n}, {found.n_groups}"),
-        ("a is", found.verdict),
+        (
+            one.metric,
+            format_value(one.a, one.unit),
+            format_value(one.b, one.unit),
+            format_interval(one.found.difference, one.found.interval, one.unit),
+            f"{one.p:.4f}",
+            one.found.n,
+            one.verdict,
+        )
+        for one in found
     ]
-    print(markdown_table(("", f"{100 * level:g} % interval in brackets"), rows), end="")
+    headers = ("metric", "a", "b", f"a - b [{100 * level:g} % interval]", "p", "n", "a is")
+    print(markdown_table(headers, rows), end="")
+    for test in dict.fromkeys(f"{one.found.test}, {one.found.n_groups} groups" for one in found):
+        print(f"\nTest: {test}.")
+    if len(found) > 1:
+        print("\np and verdicts are adjusted for the number of metrics (Holm).")
 
 
 def calibration(

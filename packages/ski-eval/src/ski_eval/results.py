@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,10 @@ from ski_eval import files
 from ski_eval.errors import InputError, MissingFileError
 from ski_eval.statistics import Interval
 
-SCHEMA = "ski-eval/result-card/1"
+VERSION = 1
+_KIND = "ski-eval/result-card/"
+SCHEMA = f"{_KIND}{VERSION}"
+"""What a card's ``schema`` says; the JSON schema itself is ``result_card.schema.json``."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -120,6 +124,12 @@ def plain(value: Any, where: str = "value") -> Any:
     raise InputError(f"{where}: {type(value).__name__} cannot be stored; give plain values")
 
 
+def card_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of a card's file, as shipped with the package."""
+    text = resources.files("ski_eval").joinpath("result_card.schema.json").read_text("utf-8")
+    return json.loads(text)
+
+
 def write_card(card: ResultCard, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write ``card`` as JSON to the file ``path``, or into the folder ``path`` under its own name.
 
@@ -166,7 +176,7 @@ def read_cards(folder: str | Path) -> list[tuple[Path, ResultCard]]:
     for path in sorted(path for path in folder.rglob("*.json") if path.is_file()):
         content = files.read_json(path)
         schema = content.get("schema") if isinstance(content, dict) else None
-        if isinstance(schema, str) and schema.startswith("ski-eval/result-card/"):
+        if isinstance(schema, str) and schema.startswith(_KIND):
             found.append((path, _from_plain(content, path)))
     if not found:
         raise MissingFileError(f"{folder}: no result cards (JSON with schema {SCHEMA!r}) under it")
@@ -174,7 +184,13 @@ def read_cards(folder: str | Path) -> list[tuple[Path, ResultCard]]:
 
 
 def _from_plain(content: Any, path: str | Path) -> ResultCard:
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    told = content.get("schema") if isinstance(content, dict) else None
+    if told != SCHEMA and isinstance(told, str) and told.startswith(_KIND):
+        raise InputError(
+            f"{path}: result card of version {told.removeprefix(_KIND)!r}, this ski-eval reads "
+            f"version {VERSION} (the first); install a newer ski-eval, or make the card again"
+        )
+    if told != SCHEMA:
         got = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path}: not a result card (schema {got!r}); expected {SCHEMA!r}")
     fields = {f.name: f for f in dataclasses.fields(ResultCard)}
