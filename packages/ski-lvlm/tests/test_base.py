@@ -47,3 +47,18 @@ def test_quantised_needs_its_extra(folder, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"ski-lvlm\[quantised\]"):
         load_language_model(BaseConfig(str(folder), quantised="4bit"), precision="float32")
+
+
+def test_quantised_needs_a_gpu(folder, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for bits in ("4bit", "8bit"):
+        with pytest.raises(ConfigError, match=f"base model in {bits}: needs a GPU"):
+            load_language_model(BaseConfig(str(folder), quantised=bits), precision="float32")
+
+
+def test_unknown_attention(folder):
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        load_language_model(
+            BaseConfig(str(folder)), precision="bfloat16", attention="flash_attention_2"
+        )

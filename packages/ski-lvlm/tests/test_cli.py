@@ -80,6 +80,7 @@ def test_convert_there_and_back(tmp_path, capsys):
 
 def test_published_projectors_become_a_model(tmp_path, golden_folder, capsys):
     base = make_base(tmp_path / "base", golden_folder / "tiny_tokenizer")
+    capsys.readouterr()
     state = {"weight": torch.randn(16, 6), "bias": torch.randn(16)}
     published = {f"model.mm_projector.{leaf}": value for leaf, value in state.items()}
     write_weights(tmp_path / "public.safetensors", published)

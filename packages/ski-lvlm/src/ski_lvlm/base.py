@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Attention = Literal["sdpa", "flash_attention_2", "flash_attention_3"]
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,13 @@ def load_tokenizer(config: BaseConfig) -> tuple[PreTrainedTokenizerFast, int]:
 
 
 def load_language_model(
-    config: BaseConfig, *, precision: Precision, device: str | torch.device = "cpu"
+    config: BaseConfig,
+    *,
+    precision: Precision,
+    device: str | torch.device = "cpu",
+    attention: Attention = "sdpa",
 ) -> PreTrainedModel:
-    """The language model, frozen, with SDPA attention.
+    """The language model, frozen.
 
     Raises:
         ConfigError: Not to be found, not loadable, or with logits that training here cannot do.
@@ -74,7 +79,7 @@ def load_language_model(
         settings["device_map"] = {"": device}
     with _one_line(config):
         model = AutoModelForCausalLM.from_pretrained(
-            config.name, attn_implementation="sdpa", **settings
+            config.name, attn_implementation=attention, **settings
         )
     check_language_model(model, config.name)
     model.requires_grad_(False).eval()
@@ -107,6 +112,8 @@ def _quantisation(bits: str, precision: Precision) -> object:
             f"base model in {bits}: bitsandbytes is not installed; `pip install "
             "'ski-lvlm[quantised]'`, or leave quantised out"
         )
+    if not torch.cuda.is_available():
+        raise ConfigError(f"base model in {bits}: needs a GPU, none is there; leave quantised out")
     if bits == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(

@@ -81,6 +81,7 @@ class Conversations:
         pairs: Those that are used.
         lengths: Tokens of each prompt, int64 (N,).
         supervised: Supervised tokens of each, int64 (N,).
+        features_first: Whether the features stand before the question, bool (N,).
         cut: Prompts whose answer lost tokens to the limit.
         dropped: Pairs left out since no token of the answer was left.
 
@@ -108,12 +109,14 @@ class Conversations:
         self.pairs: list[Instruction] = []
         self._rows: list[Encoded] = []
         self.cut = self.dropped = 0
+        first = []
         for number, pair in enumerate(pairs):
             row = self._encode(pair, tokenizer, first=bool(number % 2))
             if not row.supervised:
                 self.dropped += 1
                 continue
             self.cut += row.cut
+            first.append(bool(number % 2))
             self.pairs.append(pair)
             self._rows.append(row)
         if self.dropped or self.cut:
@@ -127,6 +130,7 @@ class Conversations:
                 f"no pair is left: all answers begin behind {config.max_length} tokens; raise "
                 "max_length"
             )
+        self.features_first = np.array(first)
         self.supervised = np.array([row.supervised for row in self._rows])
         self.lengths = np.array(
             [
@@ -216,6 +220,25 @@ def length_grouped(lengths: np.ndarray, size: int, *, seed: int, epoch: int) -> 
         group = order[begin : begin + size * _GROUP]
         group = group[np.argsort(-lengths[group], kind="stable")]
         batches += [group[at : at + size] for at in range(0, len(group) - size + 1, size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def clip_grouped(
+    clips: Sequence[str], features_first: np.ndarray, size: int, *, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """Batches of one epoch that hold the pairs of a clip together; the incomplete last is left out.
+
+    Clips are shuffled, their pairs ordered so that those that begin with the features are
+    neighbours, all cut into batches, and the batches shuffled. Depends on the arguments alone.
+
+    Returns:
+        int64 (size,) each.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    names, which = np.unique(np.asarray(clips), return_inverse=True)
+    place = rng.permutation(len(names))[which]
+    order = np.lexsort((np.arange(len(which)), features_first, place))
+    batches = [order[at : at + size] for at in range(0, len(order) - size + 1, size)]
     return [batches[i] for i in rng.permutation(len(batches))]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Features = Tensor | Sequence[Tensor | None] | None
 """Tokens of one modality: (N, L, C), or per prompt (L, C) or None, or None for no prompt."""
 
+_SLIDING = ("sliding_attention", "chunked_attention")
 _SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 ROWS_AT_ONCE = 2048
 """Supervised positions that go through the output layer together."""
@@ -72,6 +73,11 @@ class SkiLvlm(nn.Module):
         vocabulary: Number of tokens before the added ones
             (:func:`ski_lvlm.prompts.add_modality_tokens`).
 
+    Attributes:
+        packed: Give the language model all prompts of a batch in one row, without padding. By
+            SDPA, beginnings that a prompt has in common with the one before are computed once; by
+            flash attention each prompt is a sequence of its own. Losses and gradients stay.
+
     Raises:
         ConfigError: Projectors of another width than the language model.
     """
@@ -86,9 +92,16 @@ class SkiLvlm(nn.Module):
                 f"projectors to {projectors.config.width} channels, the language model's word "
                 f"embeddings have {width}; choose the projectors of this base model"
             )
+        rows = language_model.get_input_embeddings().weight.shape[0]
+        if vocabulary > rows:
+            raise ConfigError(
+                f"the tokenizer has {vocabulary} tokens before the added ones, the language model "
+                f"word embeddings for {rows}; take the tokenizer of this base model"
+            )
         self.language_model = language_model.requires_grad_(False).eval()
         self.projectors = projectors
         self.vocabulary = vocabulary
+        self.packed = False
         boundary = projectors.boundary
         if boundary is not None and not boundary.is_meta and not boundary.any():
             with torch.no_grad():
@@ -132,12 +145,21 @@ class SkiLvlm(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """Last hidden states (N, L, D) of the language model, after its final norm."""
+        embeddings = self.embed(batch).to(self.language_model.dtype)
         decoder = self.language_model.get_decoder()
-        return decoder(
-            inputs_embeds=self.embed(batch).to(self.language_model.dtype),
-            attention_mask=batch.mask,
+        if not self.packed:
+            return decoder(
+                inputs_embeds=embeddings, attention_mask=batch.mask, use_cache=False
+            ).last_hidden_state
+        varlen = self.language_model.config._attn_implementation.startswith("flash")
+        layout = packed_layout(embeddings.detach(), batch.mask, share=not varlen)
+        states = decoder(
+            inputs_embeds=embeddings[layout.rows, layout.columns][None],
+            attention_mask=None if varlen else layout.visible()[None, None],
+            position_ids=layout.columns[None],
             use_cache=False,
         ).last_hidden_state
+        return states[0][layout.nodes]
 
     @torch.inference_mode()
     def generate(self, batch: Batch, **options: object) -> list[list[int]]:
@@ -167,6 +189,57 @@ class SkiLvlm(nn.Module):
         ends = settings["eos_token_id"]
         stops = {*ends} if isinstance(ends, list | tuple) else {ends}
         return [_until(row.tolist(), stops) for row in made]
+
+
+class Layout(NamedTuple):
+    """Prompts in one row without padding, where equal beginnings may stand once."""
+
+    nodes: Tensor
+    """(N, L) place in the row of each prompt's token; 0 where there is none."""
+    lengths: list[int]
+    """Tokens of each prompt."""
+    rows: Tensor
+    """(S,) prompt that each place is taken from."""
+    columns: Tensor
+    """(S,) position in that prompt."""
+
+    def visible(self) -> Tensor:
+        """(S, S) True where a place sees another: itself and what stands before it in a prompt."""
+        size = len(self.rows)
+        seen = torch.zeros(size, size, dtype=torch.bool, device=self.rows.device)
+        for path, length in zip(self.nodes, self.lengths, strict=True):
+            own = path[:length]
+            seen[own[:, None], own] = torch.ones(
+                length, length, dtype=torch.bool, device=own.device
+            ).tril()
+        return seen
+
+
+def packed_layout(embeddings: Tensor, mask: Tensor, *, share: bool) -> Layout:
+    """How padded prompts stand in one row.
+
+    Args:
+        embeddings: (N, L, D) of the prompts, padded at the right.
+        mask: (N, L), 1 where there is a token.
+        share: Let a prompt begin with the places of the one before it as far as both are equal.
+            Every token sees the same tokens at the same positions as alone, so nothing changes.
+    """
+    lengths = mask.sum(1).tolist()
+    shared = [0] * len(lengths)
+    if share and len(lengths) > 1:
+        equal = (embeddings[1:] == embeddings[:-1]).all(-1) & (mask[1:] * mask[:-1]).bool()
+        shared[1:] = equal.long().cumprod(1).sum(1).tolist()
+    nodes = torch.zeros_like(mask)
+    rows, columns, size = [], [], 0
+    for n, (length, common) in enumerate(zip(lengths, shared, strict=True)):
+        if common:
+            nodes[n, :common] = nodes[n - 1, :common]
+        new = length - common
+        nodes[n, common:length] = torch.arange(size, size + new, device=mask.device)
+        rows.append(mask.new_full((new,), n))
+        columns.append(torch.arange(common, length, device=mask.device))
+        size += new
+    return Layout(nodes, lengths, torch.cat(rows), torch.cat(columns))
 
 
 def mean_embedding(language_model: PreTrainedModel, vocabulary: int) -> Tensor:
@@ -214,6 +287,18 @@ def check_language_model(language_model: PreTrainedModel, name: str) -> None:
             f"{name}: its logits are changed after the output layer ({', '.join(special)}), which "
             "training here does not do; choose another base model"
         )
+
+
+def check_packing(language_model: PreTrainedModel, name: str) -> None:
+    """Refuse to pack prompts for base models whose layers do not see all of a prompt.
+
+    Raises:
+        ConfigError: Layers with a window.
+    """
+    config = language_model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or []
+    if any(kind in _SLIDING for kind in kinds) or getattr(config, "sliding_window", None):
+        raise ConfigError(f"{name}: has layers that see a window alone; leave packed out")
 
 
 def _project(projectors: Projectors, which: int, features: Features) -> Features:

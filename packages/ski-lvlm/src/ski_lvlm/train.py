@@ -20,8 +20,13 @@ import yaml
 
 from ski_data.config import from_plain, read_yaml, to_plain
 from ski_data.instructions import read_instructions
-from ski_lvlm.base import BaseConfig, Precision, load_language_model, load_tokenizer
-from ski_lvlm.conversations import Conversations, PromptConfig, length_grouped
+from ski_lvlm.base import Attention, BaseConfig, Precision, load_language_model, load_tokenizer
+from ski_lvlm.conversations import (
+    Conversations,
+    PromptConfig,
+    clip_grouped,
+    length_grouped,
+)
 from ski_lvlm.convert import from_published_file
 from ski_lvlm.engine import (
     MOMENTS,
@@ -38,7 +43,7 @@ from ski_lvlm.engine import (
 from ski_lvlm.errors import ConfigError
 from ski_lvlm.feature_store import FeatureStore
 from ski_lvlm.lvlm_folder import LoraSettings, LvlmConfig, assemble, save_lvlm
-from ski_lvlm.model import Batch, Loss, SkiLvlm
+from ski_lvlm.model import Batch, Loss, SkiLvlm, check_packing
 from ski_lvlm.projector import ProjectorConfig, Projectors, load_projectors
 from ski_skeleton.errors import CheckpointError, DivergedError, RunError
 from ski_skeleton.weights import read_weights, write_weights
@@ -92,6 +97,13 @@ class LvlmRecipe:
     """Of the language model and its activations; what trains is kept in float32."""
     checkpointing: bool = False
     """Compute activations of the language model again in the backward pass, to save memory."""
+    attention: Attention = "sdpa"
+    """Of the language model; ``flash_attention_2`` needs the package flash-attn and a GPU."""
+    packed: bool = False
+    """Give the language model the prompts of a micro-batch in one row, without padding."""
+    by_clip: bool = False
+    """Put the pairs of a clip into one batch, not pairs of like length; with ``packed`` what they
+    begin with is computed once. Other batches, so another course of the training."""
     zero: Zero = "2"
     log_every: int = 10
     checkpoint_every: int = 200
@@ -108,6 +120,8 @@ class LvlmRecipe:
             wrong.append(f"warmup is a share from 0 to 1, not {self.warmup}")
         if self.precision == "float16":
             wrong.append("precision float16 is for inference; train in bfloat16 or float32")
+        if self.attention != "sdpa" and self.precision == "float32":
+            wrong.append(f"attention {self.attention} needs precision bfloat16")
         if wrong:
             raise ConfigError("training: " + "; ".join(wrong))
 
@@ -263,10 +277,12 @@ class _Run:
     def _indices(self, step: int) -> np.ndarray:
         """Pairs of an update, over all processes."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        batches = length_grouped(
-            self.data.lengths, self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch
-        )
-        return batches[place]
+        size, seed = self.recipe.batch_size, self.recipe.seed
+        if self.recipe.by_clip:
+            clips = [pair.video for pair in self.data.pairs]
+            first = self.data.features_first
+            return clip_grouped(clips, first, size, seed=seed, epoch=epoch)[place]
+        return length_grouped(self.data.lengths, size, seed=seed, epoch=epoch)[place]
 
     def _micro_batches(self, step: int) -> list[Batch]:
         """This process's share of an update; prompts of one micro-batch are about equally long."""
@@ -321,7 +337,11 @@ def _model(
         if store is not None and getattr(recipe.prompts, name) != "absent"
     }
     tokenizer, vocabulary = load_tokenizer(recipe.base)
-    language_model = load_language_model(recipe.base, precision=recipe.precision, device=device)
+    language_model = load_language_model(
+        recipe.base, precision=recipe.precision, device=device, attention=recipe.attention
+    )
+    if recipe.packed:
+        check_packing(language_model, recipe.base.name)
     sizes = ProjectorConfig(
         width=language_model.get_input_embeddings().weight.shape[1],
         video_channels=channels.get("video"),
@@ -332,6 +352,7 @@ def _model(
     config = LvlmConfig(recipe.base, sizes, recipe.lora)
     torch.manual_seed(recipe.seed)
     model = assemble(language_model, vocabulary, config)
+    model.packed = recipe.packed
     if recipe.start is not None:
         _start(model.projectors, recipe.start, vocabulary)
     return config, model, tokenizer
@@ -437,10 +458,11 @@ def _claim(out: Path, recipe: LvlmRecipe) -> None:
     """Make the folder this run's own, or check that it already is."""
     path = out / "config.yaml"
     free = {"zero", "micro_batch", "log_every", "checkpoint_every", "checkpointing"}
+    free |= {"attention", "packed"}
     plain = to_plain(recipe)
     if path.exists():
-        before = read_yaml(path)
-        changed = [k for k in plain if k not in free and before.get(k) != plain[k]]
+        before = to_plain(read_recipe(path))
+        changed = [k for k in plain if k not in free and before[k] != plain[k]]
         if changed:
             raise RunError(
                 f"{out}: holds a run with other settings ({', '.join(changed)}); give another "
