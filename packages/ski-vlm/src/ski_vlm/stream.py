@@ -116,6 +116,11 @@ class Feed:
     def __len__(self) -> int:
         return len(self._ready)
 
+    @property
+    def reading(self) -> bool:
+        """Whether the thread is at work, or waits for its source."""
+        return self._thread.is_alive()
+
     def take(self) -> list[Any]:
         """All items that wait, at least one; none at the end.
 
@@ -335,6 +340,11 @@ class Stream:
         self._stopped = True
         if self._feed is not None:
             self._feed.end()
+
+    @property
+    def reading(self) -> bool:
+        """Whether a source is still read from; one that gives nothing ends by its timeout."""
+        return self._feed is not None and self._feed.reading
 
     def close(self) -> list[Segment]:
         """The segment that is open, as far as windows have seen it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -113,7 +115,18 @@ def stream(
     finally:
         if running.stats.windows:
             print(running.stats, file=sys.stderr)
+    if ended and running.reading:
+        atexit.register(_leave_reader, running)
     return STOPPED if ended else 0
+
+
+def _leave_reader(running: Stream) -> None:
+    """End the process while a thread still waits for a source, for which its end would wait."""
+    if running.reading:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(STOPPED)
 
 
 @contextmanager
