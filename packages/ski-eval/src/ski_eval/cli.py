@@ -18,6 +18,7 @@ from ski_eval.errors import InputError
 from ski_eval.judge_command import judge
 from ski_eval.predictions import load_predictions
 from ski_eval.rejection import reject_unseen
+from ski_eval.report_command import report
 from ski_eval.results import ResultCard, card_json, plain, read_card, read_cards
 from ski_eval.segments import THRESHOLDS, detection, read_segments
 from ski_eval.tables import accuracy_table, format_interval, format_value, markdown_table
@@ -275,6 +276,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "calibration": calibration,
     "reject": reject,
     "segments": segments,
+    "report": report,
     "captions": captions,
     "judge": judge,
 }

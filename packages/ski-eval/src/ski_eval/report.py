@@ -19,6 +19,8 @@ from ski_eval.errors import InputError
 
 _NUMBER = re.compile(r"[-+±(]?\s*\d[\d.,]*\s*[%)]?(\s*(\[[^\]]*\]|±.*|\w{1,3}))?")
 _PNG = b"\x89PNG\r\n\x1a\n"
+PICTURE_LIMIT = 4_000_000
+"""Largest picture, in bytes: everything is embedded and read at once."""
 
 
 class Report:
@@ -105,10 +107,10 @@ class Report:
         )
 
     def add_figure(self, caption: str, picture: bytes, alt: str) -> None:
-        """A figure (SVG or PNG bytes); ``alt`` says in words what it shows.
+        """A figure (SVG, PNG or JPEG bytes); ``alt`` says in words what it shows.
 
         Raises:
-            InputError: neither SVG nor PNG, or no ``alt``.
+            InputError: none of these, too large, or no ``alt``.
         """
         source, width = _embedded(picture, caption)
         _need_alt(alt, caption)
@@ -122,7 +124,7 @@ class Report:
         )
 
     def add_gallery(self, caption: str, items: Sequence[tuple[bytes, str, str]]) -> None:
-        """Small pictures side by side: (PNG or SVG bytes, label, alt) of each.
+        """Small pictures side by side: (PNG, JPEG or SVG bytes, label, alt) of each.
 
         Raises:
             InputError: no items, or as in `add_figure`.
@@ -235,14 +237,34 @@ def _need_alt(alt: str, what: str) -> None:
 
 
 def _embedded(picture: bytes, what: str) -> tuple[str, int]:
-    """Data URI of an SVG or PNG and its width in CSS pixels."""
+    """Data URI of an SVG, PNG or JPEG and its width in CSS pixels."""
+    if len(picture) > PICTURE_LIMIT:
+        raise InputError(
+            f"picture {what!r}: {len(picture) / 1e6:.1f} MB; allowed: {PICTURE_LIMIT / 1e6:.0f} MB "
+            "each, make it smaller"
+        )
     if picture.startswith(_PNG) and len(picture) > 24:
         kind, width = "png", struct.unpack(">I", picture[16:20])[0]
+    elif picture.startswith(b"\xff\xd8\xff"):
+        kind, width = "jpeg", _jpeg_width(picture, what)
     elif b"<svg" in picture[:1000]:
         kind = "svg+xml"
         found = re.search(rb'<svg[^>]*?\swidth="([\d.]+)(pt|px)?"', picture[:4000])
         scale = 4 / 3 if found and found.group(2) == b"pt" else 1.0
         width = round(float(found.group(1)) * scale) if found else 640
     else:
-        raise InputError(f"picture {what!r}: neither SVG nor PNG; give the bytes of such a file")
+        raise InputError(
+            f"picture {what!r}: neither SVG nor PNG nor JPEG; give such a file's bytes"
+        )
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}", int(width)
+
+
+def _jpeg_width(picture: bytes, what: str) -> int:
+    """Width of a JPEG from its start-of-frame segment."""
+    place = 2
+    while place + 9 <= len(picture) and picture[place] == 0xFF:
+        kind = picture[place + 1]
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(picture[place + 7 : place + 9], "big")
+        place += 2 + int.from_bytes(picture[place + 2 : place + 4], "big")
+    raise InputError(f"picture {what!r}: a damaged JPEG")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ski_eval.errors import InputError
@@ -99,6 +99,59 @@ def accuracy_table(cards: Sequence[ResultCard]) -> Table:
                 line.append(_published(column.get(method)))
     rows = [chance, *body] if any(chance[1:]) else body
     return Table(tuple(headers), tuple(tuple(row) for row in rows), _notes(cards, shared))
+
+
+def paper_table(
+    cards: Sequence[ResultCard], tolerance: float | Mapping[str, float] = 0.01
+) -> Table:
+    """Published figures beside ours: difference, tolerance, and whether it is kept.
+
+    Args:
+        cards: those without a published figure or without a value are left out.
+        tolerance: largest difference that counts as the same, in the cards' unit (0.01 is one
+            point of percent); or one per card name.
+
+    Raises:
+        InputError: no card with both figures, a tolerance that is missing or negative.
+    """
+    rows = []
+    for card in cards:
+        if card.paper_value is None or card.value is None:
+            continue
+        allowed = tolerance.get(card.name) if isinstance(tolerance, Mapping) else tolerance
+        if allowed is None or not allowed >= 0.0:
+            raise InputError(f"paper table: tolerance of {card.name!r} is {allowed}; from 0 on")
+        difference = card.value - card.paper_value
+        kept = "yes" if abs(difference) <= allowed + 1e-12 else "no"
+        shown = 100.0 * difference if card.unit == "fraction" else difference
+        rows.append(
+            (
+                card.method,
+                ", ".join((card.dataset, card.split, card.protocol)),
+                card.metric,
+                format_value(card.paper_value, card.unit),
+                format_interval(card.value, card.interval, card.unit),
+                f"{shown:+.1f}" if card.unit == "fraction" else f"{shown:+.4g}",
+                format_value(allowed, card.unit),
+                kept if card.comparable_to_paper else "other data",
+            )
+        )
+    if not rows:
+        raise InputError("paper table: no card has a published figure beside its own")
+    headers = (
+        "Method",
+        "Measured on",
+        "metric",
+        "paper",
+        "ours",
+        "difference",
+        "tolerance",
+        "within tolerance",
+    )
+    notes = ["Accuracies in percent, differences in points."]
+    if any(row[-1] == "other data" for row in rows):
+        notes.append("Where data or protocol are others than the paper's, no tolerance is judged.")
+    return Table(headers, tuple(rows), tuple(notes))
 
 
 _Key = tuple[str, str, str, str]

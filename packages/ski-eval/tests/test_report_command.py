@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from ski_eval import (
+    Embeddings,
+    InputError,
+    Interval,
+    accuracy_bars_figure,
+    paper_table,
+    save_embeddings,
+    save_predictions,
+    write_card,
+)
+from ski_eval.cli import main
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WIDTH = 390
+
+
+@pytest.fixture
+def run_folder(tmp_path, make_card, make_predictions):
+    """What an evaluation leaves: cards, a sweep, predictions, embeddings, attention maps."""
+    run = tmp_path / "run"
+    cards = [
+        make_card(paper_value=0.805, comparable_to_paper=True),
+        make_card(name="ViFi top-1", method="ViFi-CLIP", value=0.71, paper_value=0.6),
+        make_card(name="SKI macro", metric="mean class accuracy", value=0.77),
+    ]
+    for alpha, value in ((0.01, 0.72), (0.1, 0.78), (1.0, 0.81), (10.0, 0.75)):
+        span = Interval(value - 0.05, value + 0.05, 0.95, "bootstrap, 15 groups")
+        cards.append(
+            make_card(name=f"a {alpha}", value=value, interval=span, config={"alpha": alpha})
+        )
+    for card in cards:
+        write_card(card, run / "results")
+    save_predictions(make_predictions(), run / "ski.npz")
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 5
+    features = 3 * np.eye(8)[labels] + rng.normal(size=(80, 8))
+    names = [f"action {i}" for i in range(5)]
+    save_embeddings(Embeddings(features, labels, names, "Student"), run / "embeddings.npz")
+    (run / "attention").mkdir()
+    for i in range(3):
+        picture = accuracy_bars_figure([(f"clip {i}", 0.2 + 0.2 * i, None)], form="png")
+        (run / "attention" / f"clip_{i}.png").write_bytes(picture)
+    np.savez(run / "other.npz", x=labels)
+    return run
+
+
+def test_page_has_everything(run_folder, capsys):
+    assert main(["report", str(run_folder), "--title", "A run"]) == 0
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    page = (run_folder / "report.html").read_text("utf-8")
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert headings == [
+        "Against the paper",
+        "Results",
+        "Sweep of alpha",
+        "Predictions: made up",
+        "Embeddings: Student",
+        "Attention: attention",
+        "Where the figures come from",
+    ]
+    assert page.count("<img ") == 1 + 3 + 1 + 3
+    assert page.count("<table") == 4
+    for text in ("80.5", "-0.5", "other data", "clip 2", "80 clips by PCA", "c0ffee with changes"):
+        assert text in page
+    # A second run with the same result is quiet.
+    assert main(["report", str(run_folder), "--title", "A run"]) == 0
+
+
+def test_gallery_limits(run_folder, tmp_path):
+    out = tmp_path / "a.html"
+    assert main(["report", str(run_folder), "--output", str(out), "--gallery", "2"]) == 0
+    assert "2 of 3 pictures are shown." in out.read_text("utf-8")
+    out = tmp_path / "b.html"
+    assert main(["report", str(run_folder), "--output", str(out), "--gallery_mb", "1e-6"]) == 0
+    assert "0 of 3 pictures are shown." in out.read_text("utf-8")
+
+
+def test_many_classes_get_a_table_of_confusions(tmp_path, make_predictions):
+    save_predictions(make_predictions(n=140, k=70), tmp_path / "run" / "p.npz")
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert "Commonest confusions" in (tmp_path / "run" / "report.html").read_text("utf-8")
+
+
+def test_same_cell_twice_is_listed_card_by_card(tmp_path, make_card):
+    for seed in (0, 1):
+        write_card(make_card(name=f"seed {seed}", seeds=(seed,)), tmp_path)
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert page.count('<th scope="row">seed 1</th>') == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["none"], "none: no such folder"),
+        (["empty"], "no result cards"),
+        (["empty", "--gallery", "0"], "--gallery"),
+    ],
+)
+def test_bad_input(tmp_path, monkeypatch, capsys, args, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["report", *args]) == 2
+    assert text in capsys.readouterr().err
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_paper_table(make_card):
+    near = make_card(paper_value=0.805, comparable_to_paper=True)
+    far = make_card(name="far", paper_value=0.7, comparable_to_paper=True)
+    other = make_card(name="other", paper_value=0.7)
+    table = paper_table([near, far, other, make_card(name="none")], 0.01)
+    assert [row[-3:] for row in table.rows] == [
+        ("-0.5", "1.0", "yes"),
+        ("+10.0", "1.0", "no"),
+        ("+10.0", "1.0", "other data"),
+    ]
+    assert paper_table([far], {"far": 0.2}).rows[0][-1] == "yes"
+    with pytest.raises(InputError, match="tolerance of 'far' is None"):
+        paper_table([far], {})
+    with pytest.raises(InputError, match="no card has a published figure"):
+        paper_table([make_card()])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_browser_shows_it_without_errors(run_folder, tmp_path):
+    assert main(["report", str(run_folder)]) == 0
+    shot = tmp_path / "shot.png"
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={WIDTH},1400",
+            f"--screenshot={shot}",
+            f"file://{run_folder / 'report.html'}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert shot.is_file(), done.stderr
+    assert "CONSOLE" not in done.stderr
