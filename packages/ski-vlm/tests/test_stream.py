@@ -218,6 +218,15 @@ def test_command_writes_segments_in_order(folder, long_video, tmp_path, capsys):
     assert "already there" in told.err
 
 
+def test_predict_streams_when_it_is_told_to(folder, long_video, capsys):
+    argv = [str(long_video), "--model", str(folder), "--classes=sit,clap", "--threshold=0"]
+    assert main(["predict", "--stream", *argv]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("start,end,label,score\n0.0")
+    assert main(["stream", *argv]) == 0
+    assert capsys.readouterr().out == told
+
+
 def test_everything_is_rejected_above_the_highest_probability(folder, long_video, capsys):
     told = streamed(capsys, folder, long_video, "--threshold=1")
     assert told.out == "start,end,label,score\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from ski_data import command
@@ -23,10 +24,13 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the ``ski-vlm`` script."""
+    """Entry point of the ``ski-vlm`` script; ``predict --stream`` is the command ``stream``."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if args[:1] == ["predict"] and "--stream" in args:
+        args = ["stream", *(arg for arg in args[1:] if arg != "--stream")]
     return command.run(
         COMMANDS,
-        argv,
+        args,
         prog="ski-vlm",
         version=__version__,
         description="Train video students with skeletons, use them on RGB video.",

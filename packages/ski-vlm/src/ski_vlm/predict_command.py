@@ -36,6 +36,7 @@ def predict(
 ) -> int:
     """Rank class names for video files, from RGB alone.
 
+    With --stream, segments of a long or live video: the command stream, whose options then hold.
     A file that cannot be read is told on standard error and has a row with the error in csv and
     jsonl; the others are still done. Exit code 1 if some could not be read, 2 if none could.
 

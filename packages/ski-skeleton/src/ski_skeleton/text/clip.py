@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.text.blocks import are_plain, causal_block, end_token_block, full_precision
+from ski_skeleton.text.cache import RecentTexts
 from ski_skeleton.weights import load_strictly, read_weights
 
 if TYPE_CHECKING:  # importing them takes seconds, so functions that need them do
@@ -221,7 +222,7 @@ class ClipTextTower(nn.Module):
         self.register_buffer("attn_mask", clip.attn_mask, persistent=False)
         self.width = int(self.text_projection.shape[1])
         self.frozen = False
-        self._cache: dict[tuple[str, ...], Tensor] = {}
+        self._cache = RecentTexts()
 
     def freeze(self) -> ClipTextTower:
         """Stop training this tower for good; its answers are cached from now on."""

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ski_skeleton.errors import ConfigError
+from ski_skeleton.text.cache import RecentTexts
 from ski_skeleton.weights import shorten
 
 
@@ -54,7 +55,7 @@ class SentenceTextTower(nn.Module):
         limits = (self.tokenizer.model_max_length, positions)
         self.longest = min(limit for limit in limits if limit is not None)
         self.frozen = True
-        self._cache: dict[tuple[str, ...], Tensor] = {}
+        self._cache = RecentTexts()
         self.freeze()
 
     def freeze(self) -> SentenceTextTower:
