@@ -21,6 +21,7 @@ from ski_eval.results import ResultCard, read_cards
 from ski_eval.tables import Table, accuracy_table, format_interval, format_value, paper_table
 
 PICTURES = (".png", ".jpg", ".jpeg", ".svg")
+_NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _MATRIX = 60
 """Classes up to which a confusion matrix can be read."""
 
@@ -77,7 +78,7 @@ def report(
         flat = project(own.features, projection, seed)
         page.add_text(f"Embeddings: {name}")
         page.add_figure(
-            f"{len(flat)} clips by {projection.upper()}; colours are true classes",
+            f"{len(flat)} clips by {_NAMES[projection]}; colours are true classes",
             embedding_figure(flat, own.labels, own.classes),
             f"Scatter of {len(flat)} embeddings of {len(own.classes)} classes.",
         )
@@ -196,7 +197,8 @@ def _add_gallery(page: Report, place: Path, paths: Sequence[Path], most: int, le
             break
         left -= len(content)
         shown.append((content, path.stem.replace("_", " "), f"Attention map: {path.stem}"))
-    page.add_text(f"Attention: {place.as_posix()}")
+    where = place.parent.as_posix()
+    page.add_text("Attention maps" if where == "." else f"Attention maps: {where}")
     if len(shown) < len(paths):
         page.add_text("", f"{len(shown)} of {len(paths)} pictures are shown.")
     if shown:

@@ -127,29 +127,29 @@ def paper_table(
         rows.append(
             (
                 card.method,
-                ", ".join((card.dataset, card.split, card.protocol)),
                 card.metric,
                 format_value(card.paper_value, card.unit),
                 format_interval(card.value, card.interval, card.unit),
                 f"{shown:+.1f}" if card.unit == "fraction" else f"{shown:+.4g}",
                 format_value(allowed, card.unit),
                 kept if card.comparable_to_paper else "other data",
+                ", ".join((card.dataset, card.split, card.protocol)),
             )
         )
     if not rows:
         raise InputError("paper table: no card has a published figure beside its own")
     headers = (
         "Method",
-        "Measured on",
         "metric",
         "paper",
         "ours",
         "difference",
         "tolerance",
         "within tolerance",
+        "measured on",
     )
     notes = ["Accuracies in percent, differences in points."]
-    if any(row[-1] == "other data" for row in rows):
+    if any(row[-2] == "other data" for row in rows):
         notes.append("Where data or protocol are others than the paper's, no tolerance is judged.")
     return Table(headers, tuple(rows), tuple(notes))
 
