@@ -43,7 +43,7 @@ class ImageCaptioner:
 
     def caption(self, image: np.ndarray, prompt: Prompt) -> str:
         """What the model says of a picture, uint8 (H, W, 3) RGB."""
-        from PIL import Image
+        import torch
 
         content = [{"type": "image"}, {"type": "text", "text": prompt.fill()}]
         said = [
@@ -51,7 +51,7 @@ class ImageCaptioner:
             {"role": "user", "content": content},
         ]
         text = self.processor.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
-        picture = Image.fromarray(np.ascontiguousarray(image))
+        picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         given = self.processor(images=[picture], text=[text], return_tensors="pt")
         given = given.to(self.model.device)
         made = self.model.generate(**given, do_sample=False, max_new_tokens=NEW_TOKENS)
