@@ -1,0 +1,1 @@
+"""The paper's tables from one command: ``python -m benchmarks.bench``."""

@@ -1,0 +1,313 @@
+"""The report of a folder of runs: every table with the paper's value, ours, and the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.bench.cells import Cell, Figure, done_results, figure
+from benchmarks.bench.curve import curve_svg
+from benchmarks.bench.jobs import finished, ordered, write_text
+from benchmarks.bench.paper import ORDER, PaperTable, Row, read_table
+from benchmarks.bench.plan import job_seconds
+from benchmarks.bench.requests import all_cells, requests_of
+from ski_data.progress import seconds
+from ski_eval import Report, Table, format_interval
+
+SCORES = ("CIDEr-D",)
+"""Figures that are no shares, and shown as they are."""
+NOT_TRANSCRIBED = "not transcribed"
+NOT_COMPARABLE = (
+    "These are figures of **{}**, not of the paper's data: they are **not comparable** with the "
+    "published ones, so no difference is given."
+)
+TITLE = "The paper's tables"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table on one kind of data."""
+
+    table: PaperTable
+    dataset: str
+    """``published`` for the paper's own data."""
+    text: str
+    content: Table
+    pictures: tuple[tuple[str, Path], ...] = ()
+    """Titles and PNG files."""
+    curve: str | None = None
+    """SVG of a sweep."""
+
+
+class Reader:
+    """Figures of cells, each read once."""
+
+    def __init__(self, cells: Sequence[Cell], runs: Path) -> None:
+        self.runs = runs
+        self.cells = {(cell.table, cell.row, cell.dataset, cell.column): cell for cell in cells}
+        self._read: dict[tuple[str, str, str, str], Figure | None] = {}
+
+    def cell(self, table: str, row: str, dataset: str, column: str) -> Cell | None:
+        """One cell, if it was asked for."""
+        return self.cells.get((table, row, dataset, column))
+
+    def figure(self, cell: Cell) -> Figure | None:
+        """Its figure, if a seed of it is done."""
+        key = (cell.table, cell.row, cell.dataset, cell.column)
+        if key not in self._read:
+            self._read[key] = figure(cell, self.runs)
+        return self._read[key]
+
+    def text(self, cell: Cell | None) -> str:
+        """Its figure with its interval, or why there is none."""
+        if cell is None:
+            return "not asked for"
+        if cell.missing:
+            return "lacks data or weights"
+        if not cell.results:
+            return "no counterpart"
+        found = self.figure(cell)
+        done = len(done_results(cell, self.runs))
+        if found is None:
+            return "pictures" if done else "not finished"
+        text = format_interval(found.value, found.interval, unit_of(cell))
+        if done < len(cell.results):
+            text += f" ({done} of {len(cell.results)} seeds)"
+        return text
+
+
+def unit_of(cell: Cell) -> str:
+    """How its figure is shown: fractions as percent."""
+    return "score" if cell.column in SCORES else "fraction"
+
+
+def sections(cells: Sequence[Cell], runs: Path) -> Iterator[Section]:
+    """All tables that were asked for, on each kind of data."""
+    reader = Reader(cells, runs)
+    for name in ORDER:
+        table = read_table(name)
+        own = [cell for cell in cells if cell.table == name]
+        if any(cell.published for cell in own) or (own and not _runs(table)):
+            yield _published(table, reader)
+        for dataset in dict.fromkeys(cell.dataset for cell in own if not cell.published):
+            yield _elsewhere(table, dataset, reader)
+
+
+def _runs(table: PaperTable) -> bool:
+    return any(row.method for row in table.rows)
+
+
+def _published(table: PaperTable, reader: Reader) -> Section:
+    """The paper's value, ours and the difference, on the paper's data."""
+    headers = [""]
+    for column in table.columns:
+        headers += [f"{column.title}, published", "ours", "difference"]
+    lines, pictures, missing = [], [], []
+    for row in table.rows:
+        line = [row.title]
+        for column in table.columns:
+            cell = reader.cell(table.id, row.id, column.dataset, column.title)
+            value = (row.values or {}).get(column.id)
+            line += _compared(row, cell, value, reader)
+            missing += _lacking(row, cell)
+            pictures += _pictures(row, cell, reader)
+        lines.append(tuple(line))
+    notes = [*_row_notes(table), *table.notes, *dict.fromkeys(missing), *_interval_note(reader)]
+    text = f"Source: {table.source}; {table.metric}. {_page(table)}"
+    curve = _curve(table, "published", reader)
+    content = Table(tuple(headers), tuple(lines), tuple(notes))
+    return Section(table, "published", text, content, tuple(pictures), curve)
+
+
+def _compared(row: Row, cell: Cell | None, value: float | None, reader: Reader) -> list[str]:
+    """The paper's value, ours, and ours minus the paper's."""
+    told = NOT_TRANSCRIBED if value is None else f"{value:g}"
+    if row.method is None:
+        return ["" if value is None else told, "published, not run", ""]
+    found = None if cell is None or not cell.results else reader.figure(cell)
+    gap = "" if value is None or found is None else f"{100 * found.value - value:+.1f}"
+    return [told, reader.text(cell), gap]
+
+
+def _elsewhere(table: PaperTable, dataset: str, reader: Reader) -> Section:
+    """Ours alone, on other data than the paper's."""
+    own = [
+        cell for cell in reader.cells.values() if (cell.table, cell.dataset) == (table.id, dataset)
+    ]
+    columns = list(dict.fromkeys(cell.column for cell in own))
+    headers = [""]
+    for column in columns:
+        headers += [column if column in SCORES else f"{column}, %", "sd", "seeds"]
+    lines, pictures, missing = [], [], []
+    chance = set()
+    for row in table.rows:
+        cells = [reader.cell(table.id, row.id, dataset, column) for column in columns]
+        if not any(cells):
+            continue
+        line = [row.title]
+        for cell in cells:
+            found = None if cell is None or not cell.results else reader.figure(cell)
+            line.append(reader.text(cell))
+            line.append("" if found is None or found.sd is None else f"{100 * found.sd:.1f}")
+            line.append("" if found is None else str(found.seeds))
+            if found is not None and found.chance is not None:
+                chance.add(f"chance is {100 * found.chance:.1f} %, {found.n} clips")
+            missing += _lacking(row, cell)
+            pictures += _pictures(row, cell, reader)
+        lines.append(tuple(line))
+    notes = [*sorted(chance), *table.notes, *dict.fromkeys(missing), *_interval_note(reader)]
+    content = Table(tuple(headers), tuple(lines), tuple(notes))
+    text = NOT_COMPARABLE.format(dataset)
+    return Section(table, dataset, text, content, tuple(pictures), _curve(table, dataset, reader))
+
+
+def _page(table: PaperTable) -> str:
+    return "" if table.page is None else f"Page {table.page}."
+
+
+def _row_notes(table: PaperTable) -> list[str]:
+    found = [f"{row.title}: values from {row.source}" for row in table.rows if row.source]
+    return found + [f"{row.title}: {row.note}" for row in table.rows if row.note]
+
+
+def _interval_note(reader: Reader) -> list[str]:
+    levels = any(reader._read.values())
+    return (
+        ["in brackets: 95 % intervals; they do not tell how other seeds would come out"]
+        if (levels)
+        else []
+    )
+
+
+def _lacking(row: Row, cell: Cell | None) -> list[str]:
+    if cell is None or not cell.missing:
+        return []
+    return [f"{row.title} lacks: {text}" for text in cell.missing]
+
+
+def _pictures(row: Row, cell: Cell | None, reader: Reader) -> list[tuple[str, Path]]:
+    if cell is None:
+        return []
+    return [
+        (f"{row.title}: {path.parent.name}", path)
+        for result in done_results(cell, reader.runs)
+        if result.kind == "pictures"
+        for path in result.paths(reader.runs)
+    ]
+
+
+def _curve(table: PaperTable, dataset: str, reader: Reader) -> str | None:
+    """The sweep of Figure 5 as SVG; None for other tables, or with nothing to draw."""
+    if table.id != "figure5":
+        return None
+    lines: dict[str, list[tuple[float, Figure]]] = {}
+    for row in table.rows:
+        for cell in reader.cells.values():
+            if (cell.table, cell.row) != (table.id, row.id) or not cell.results:
+                continue
+            if (dataset == "published") != bool(cell.published):
+                continue
+            if dataset not in ("published", cell.dataset):
+                continue
+            found = reader.figure(cell)
+            if found is not None:
+                alpha = float(row.id.removeprefix("alpha-"))
+                lines.setdefault(cell.column, []).append((alpha, found))
+    return curve_svg(lines) if lines else None
+
+
+def write_report(runs: Path) -> str:
+    """Write report.md, report.html and the sweeps' SVG files; gives the Markdown.
+
+    Raises:
+        MissingFileError: nothing was asked of the folder.
+    """
+    requests = requests_of(runs)
+    cells = all_cells(requests)
+    found = list(sections(cells, runs))
+    text = markdown(found, cells, runs)
+    write_text(runs / "report.md", text)
+    for section in found:
+        if section.curve is not None:
+            name = section.dataset.replace(", ", "-")
+            write_text(runs / f"{section.table.id}-{name}.svg", section.curve)
+    page(found, cells, runs).write(runs / "report.html", overwrite=True)
+    return text
+
+
+def title_of(section: Section) -> str:
+    """Heading of a section."""
+    name = section.table.id.replace("table", "Table ").replace("figure", "Figure ")
+    where = "" if section.dataset == "published" else f", {section.dataset}"
+    return f"{name}{where}: {section.table.title}"
+
+
+def markdown(found: Sequence[Section], cells: Sequence[Cell], runs: Path) -> str:
+    """The whole report as Markdown."""
+    parts = [f"# {TITLE}", _summary(cells, runs)]
+    for section in found:
+        parts.append(f"## {title_of(section)}\n\n{section.text}")
+        parts.append(section.content.markdown())
+        parts += [f"- {title}: {path.relative_to(runs)}" for title, path in section.pictures]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def page(found: Sequence[Section], cells: Sequence[Cell], runs: Path) -> Report:
+    """The whole report as one HTML page."""
+    report = Report(TITLE, _summary(cells, runs))
+    others = sorted({section.dataset for section in found} - {"published"})
+    if others:
+        report.add_warning(NOT_COMPARABLE.format(" and ".join(others)))
+    for section in found:
+        report.add_text(title_of(section), section.text)
+        table = section.content
+        report.add_table(section.table.metric, table.headers, table.rows)
+        report.add_text("", "\n".join(f"- {note}" for note in table.notes))
+        if section.pictures:
+            report.add_gallery(
+                "Frames of clips of unseen classes, and below them what speaks for the class",
+                [
+                    (path.read_bytes(), title, f"Relevance maps, {title}")
+                    for title, path in section.pictures
+                ],
+            )
+        if section.curve is not None:
+            report.add_figure(
+                "Accuracy by the weight of the distance", section.curve.encode(), _spoken(section)
+            )
+    _times(report, cells, runs)
+    return report
+
+
+def _spoken(section: Section) -> str:
+    rows = "; ".join(", ".join(cell for cell in row[:2] if cell) for row in section.content.rows)
+    return f"A curve over the weight alpha: {rows}."
+
+
+def _summary(cells: Sequence[Cell], runs: Path) -> str:
+    jobs = ordered(result.job for cell in cells for result in cell.results)
+    done = [job for job in jobs if finished(job, runs)]
+    took = sum(job_seconds(job, runs) for job in done)
+    rows = {(cell.table, cell.row) for cell in cells if cell.counterpart}
+    return (
+        f"{len(rows)} rows were asked for; {len(done)} of {len(jobs)} jobs are done, which took "
+        f"{seconds(took)} in all. Values that are not at hand stand as {NOT_TRANSCRIBED}."
+    )
+
+
+def _times(report: Report, cells: Sequence[Cell], runs: Path) -> None:
+    """Time of each table's jobs; what tables share counts in each."""
+    by_table: Mapping[str, list[Cell]] = {
+        name: [cell for cell in cells if cell.table == name] for name in ORDER
+    }
+    rows = []
+    for name, own in by_table.items():
+        jobs = ordered(result.job for cell in own for result in cell.results)
+        done = [job for job in jobs if finished(job, runs)]
+        if jobs:
+            took = seconds(sum(job_seconds(job, runs) for job in done))
+            rows.append((name, f"{len(done)} of {len(jobs)}", took))
+    if rows:
+        report.add_text("Time", "Of the jobs of each table; what tables share counts in each.")
+        report.add_table("Time by table", ("table", "jobs done", "time"), rows)
