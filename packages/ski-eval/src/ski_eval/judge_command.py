@@ -47,6 +47,7 @@ def judge(
     allow_missing: bool = False,
     device: str = "cpu",
     revision: str | None = None,
+    gguf_file: str | None = None,
     key_variable: str = "SKI_JUDGE_API_KEY",
     schema: bool = True,
     workers: int = 4,
@@ -80,6 +81,7 @@ def judge(
         allow_missing: count videos without a prediction as 0 rather than stop.
         device: of a local judge, e.g. cuda.
         revision: commit of a local judge's repository.
+        gguf_file: file of quantised weights of a local judge.
         key_variable: environment variable with the server's API key.
         schema: have the server decode under a JSON schema.
         workers: requests to the server at a time.
@@ -122,7 +124,7 @@ def judge(
             )
             who = HttpJudge(config)
         else:
-            who = LocalJudge(LocalConfig(model or LLAMA, revision, device))
+            who = LocalJudge(LocalConfig(model or LLAMA, revision, device, gguf_file))
     judged = run_judge(items, who, stored)
     rng = np.random.default_rng(seed)
     found = summarise(judged, rng=rng, missing=missing, level=level, samples=samples)

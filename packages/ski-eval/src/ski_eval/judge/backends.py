@@ -220,6 +220,8 @@ class LocalConfig:
     revision: str | None = None
     """Commit of the model's repository; pin it for figures that are published."""
     device: str = "cpu"
+    gguf_file: str | None = None
+    """File of quantised weights in that folder or repository (needs the package gguf)."""
 
 
 class LocalJudge:
@@ -236,14 +238,17 @@ class LocalJudge:
                 "`pip install 'ski-eval[judge]'`, or give --url or --replay"
             ) from error
         self.config = config
-        options = {} if config.revision is None else {"revision": config.revision}
+        given = {"revision": config.revision, "gguf_file": config.gguf_file}
+        options = {name: value for name, value in given.items() if value is not None}
+        # Weights that could run code while they are read (pickles) are refused.
+        kind = {"use_safetensors": True} if config.gguf_file is None else {}
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(config.model, **options)
             model = AutoModelForCausalLM.from_pretrained(
-                config.model, dtype="auto", use_safetensors=True, **options
+                config.model, dtype="auto", **kind, **options
             )
-        except (OSError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
+        except (OSError, ValueError, ImportError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise JudgeError(
                 f"judge model {config.model!r} cannot be loaded: {first}; give a folder, or log in "
                 "if its licence has to be accepted first"
@@ -265,6 +270,7 @@ class LocalJudge:
         return {
             "backend": "transformers",
             "model": self.config.model,
+            "file": self.config.gguf_file,
             "revision": getattr(self._model.config, "_commit_hash", None) or self.config.revision,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "decoding": "greedy over the six answers",
