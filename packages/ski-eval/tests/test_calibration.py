@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ski_eval import InputError, calibration_error, softmax
@@ -33,6 +33,7 @@ def brute(logits, labels, edges):
     return total
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(1, 20))
 def test_equal_width_by_brute_force(seed, bins):
     logits, labels = made(seed, 80)
@@ -87,6 +88,7 @@ def test_bad_settings():
         calibration_error(*made(0), 5, "depth")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20), st.floats(-50, 50))
 def test_softmax(seed, shift):
     logits, _ = made(seed, 5)

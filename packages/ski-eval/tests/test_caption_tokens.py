@@ -37,6 +37,7 @@ def test_any_text_gives_clean_tokens(text):
         assert not any(c.isspace() for c in token)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["the", "person", "opens", "a", "red", "door", "and", "waits"]), max_size=20

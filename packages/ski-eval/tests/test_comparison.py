@@ -82,6 +82,18 @@ def test_scores_by_clip(tmp_path, rng):
     assert detail.found.n == 11
 
 
+def test_odd_line_ends_within_texts(tmp_path, rng):
+    rows = [(f"v{i}", "line\u2028end\x85", "m", i) for i in range(3)]
+    lines = [
+        json.dumps({"name": n, "question": q, "metric": m, "score": s}, ensure_ascii=False)
+        for n, q, m, s in rows
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines), "utf-8")
+    [found] = compare_files(path, path, rng=rng)
+    assert found.found.n == 3
+
+
 @pytest.mark.parametrize(
     ("rows", "text"),
     [

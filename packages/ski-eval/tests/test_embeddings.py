@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ski_eval import Embeddings, InputError, load_embeddings, project, save_embeddings
@@ -48,6 +48,7 @@ def test_what_is_refused(tmp_path):
             load_embeddings(tmp_path / name)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20), st.integers(1, 8), st.floats(-100, 100))
 def test_pca_keeps_most_variance_and_forgets_the_origin(seed, d, shift):
     features, _ = clusters(seed, 12, max(d, 4))

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ski_eval.errors import InputError
@@ -84,6 +84,7 @@ def test_other_answers_are_not_scores(reply):
     assert parse_score(reply) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_a_score_or_none(text):
     assert parse_score(text) in (None, 0, 1, 2, 3, 4, 5)
@@ -148,7 +149,14 @@ def test_cache_survives_a_cut_line_and_refuses_others(tmp_path, caplog):
     cache = ReplyCache(path)
     assert len(cache) == 1
     assert "cut off" in caplog.text
-    assert path.read_bytes() == whole
+    cache.add("k", {"model": "m"}, "r")
+    assert len(ReplyCache(path)) == 2
+    assert path.read_bytes().startswith(whole + b'{"key": "k"')
+    # A file that is something else is left as it is.
+    path.write_bytes(b"my notes")
+    with pytest.raises(InputError, match="no file of stored replies"):
+        ReplyCache(path)
+    assert path.read_bytes() == b"my notes"
     path.write_bytes(whole + b'{"other": 1}\n')
     with pytest.raises(InputError, match="line 2: no stored reply"):
         ReplyCache(path)
@@ -184,6 +192,7 @@ def test_summary_counts_what_was_not_scored(rng):
         summarise([], rng=rng)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=12),
     st.lists(st.integers(0, 5), min_size=1, max_size=5),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ski_eval import InputError, auroc, confidence, fpr_at, open_set, reject_unseen
@@ -11,6 +11,7 @@ from ski_eval import InputError, auroc, confidence, fpr_at, open_set, reject_uns
 SCORES = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(SCORES, SCORES)
 def test_auroc_by_brute_force(known, unknown):
     pairs = [(a > b) + 0.5 * (a == b) for a in known for b in unknown]
@@ -18,6 +19,7 @@ def test_auroc_by_brute_force(known, unknown):
     assert auroc(unknown, known) == pytest.approx(1.0 - np.mean(pairs))
 
 
+@settings(deadline=None)
 @given(SCORES, SCORES, st.sampled_from([0.5, 0.8, 0.95, 1.0]))
 def test_fpr_by_brute_force(known, unknown, recall):
     share, threshold = fpr_at(known, unknown, recall)
@@ -27,6 +29,7 @@ def test_fpr_by_brute_force(known, unknown, recall):
     assert share == np.mean(np.array(unknown) >= threshold)
 
 
+@settings(deadline=None)
 @given(SCORES, SCORES)
 def test_same_as_scikit_learn(known, unknown):
     metrics = pytest.importorskip("sklearn.metrics", reason="the second opinion")

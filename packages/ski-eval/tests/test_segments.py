@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ski_eval import InputError, Segment, average_precision, detection, read_segments, t_iou
@@ -41,6 +41,7 @@ def brute_map(predicted, truth, threshold):
     return np.mean(values)
 
 
+@settings(deadline=None)
 @given(TRUTH, FOUND, st.sampled_from([0.1, 0.3, 0.5, 0.7]))
 def test_map_by_brute_force(truth, found, threshold):
     theirs = [Segment(v, label, *map(float, ends)) for v, label, ends in truth]
@@ -56,6 +57,7 @@ def test_map_by_brute_force(truth, found, threshold):
     assert 0.0 <= one.value <= 1.0 + 1e-9
 
 
+@settings(deadline=None)
 @given(TRUTH)
 def test_the_truth_itself_is_perfect(truth):
     theirs = list(dict.fromkeys(Segment(v, a, *map(float, ends)) for v, a, ends in truth))
@@ -63,6 +65,7 @@ def test_the_truth_itself_is_perfect(truth):
     assert all(s.value == 0.0 for s in detection([], theirs))
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=15), st.integers(0, 5))
 def test_average_precision(flags, missed):
     n_truth = sum(flags) + missed
@@ -94,6 +97,9 @@ def test_intervals_draw_videos(rng):
     for line in detection(mine, truth, rng=rng, samples=200):
         assert line.interval.low <= line.value <= line.interval.high
         assert line.interval.method == "bootstrap, 20 videos"
+    # Resamples without any ground truth say nothing and are left out.
+    lonely = detection([*mine[1:2], Segment("z", "b", 0, 1)], truth[1:2], rng=rng, samples=100)
+    assert lonely[0].interval.high == 1.0
     twice = detection([*mine, *mine], [*truth, *truth])
     assert 0.0 < twice[0].value <= 1.0
 

@@ -76,14 +76,15 @@ def captions(
     )
     names, mine, others = tokenized_captions(own, theirs.texts, allow_empty=allow_empty)
     groups = None if theirs.groups is None else [theirs.groups[name] for name in names]
-    each = {"ROUGE-L": [rouge_l(p, r) for p, r in zip(mine, others, strict=True)]}
-    each["CIDEr-D"] = cider_d(mine, others).tolist()
+    each: dict[str, list[float]] = {}
     for title, jar, run in (("METEOR", meteor_jar, meteor), ("SPICE", spice_jar, spice)):
         if jar is not None:
             values = run(mine, others, jar)
             each[title] = values.tolist()
             found.append(mean_score(title, values, groups, rng=rng, level=level, samples=samples))
     if scores is not None:
+        each["ROUGE-L"] = [rouge_l(p, r) for p, r in zip(mine, others, strict=True)]
+        each["CIDEr-D"] = cider_d(mine, others).tolist()
         lines = [
             json_format.dumps({"name": name, "metric": metric, "score": value}, ensure_ascii=False)
             for metric, values in each.items()

@@ -105,7 +105,8 @@ def detection(
         blocks = []
         for weights in group_weights(len(videos), samples, rng):
             parts = np.stack([_precisions(*one, weights) for one in classes])
-            blocks.append(np.nanmean(parts, axis=0))
+            met = ~np.isnan(parts[:, :, 0]).all(axis=0)  # resamples with any ground truth
+            blocks.append(np.nanmean(parts[:, met], axis=0))
         draws = np.concatenate(blocks)  # (samples, thresholds)
     found = []
     for i, threshold in enumerate([*thresholds, None]):

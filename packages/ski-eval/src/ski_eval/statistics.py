@@ -234,15 +234,14 @@ def bootstrap_resamples(
     """
     _check_level(level)
     codes, n_groups = _group_codes(groups, n)
-    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-    estimate = statistic(np.arange(n))
+    rows = np.arange(n)
+    estimate = statistic(rows)
     if estimate is None:
         raise InputError("bootstrap: the figure is undefined on these samples")
     draws = []
     for weights in group_weights(n_groups, samples, rng):
         for line in weights.astype(np.int64):
-            rows = [members[g] for g in np.repeat(np.arange(n_groups), line)]
-            figure = statistic(np.concatenate(rows))
+            figure = statistic(np.repeat(rows, line[codes]))
             if figure is not None:
                 draws.append(figure)
     if len(draws) < samples / 2:

@@ -1,7 +1,8 @@
 """Replies of a judge on disk, one JSON line each: resume, replay without the judge.
 
 A line holds the ``key`` (SHA-256 of the conversation and the judge's identity), the ``identity``
-and the ``reply``. Lines are only ever added, so a run may be killed at any time.
+and the ``reply``. Lines are only ever added, so a run may be killed at any time; a last line
+that was cut off is replaced.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ski_eval.judge.prompts import Message
 from ski_eval.results import content_hash
 
 _log = logging.getLogger(__name__)
+_START = b'{"key": "'
 _FIELDS = {"key", "identity", "reply"}
 
 
@@ -36,6 +38,7 @@ class ReplyCache:
         self._lock = threading.Lock()
         self._replies: dict[str, str] = {}
         self.identities: list[dict[str, Any]] = []
+        self._whole: int | None = None  # where a line that was cut off begins
         if self.path.exists():
             self._read()
 
@@ -53,6 +56,9 @@ class ReplyCache:
             if key in self._replies:
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self._whole is not None:
+                os.truncate(self.path, self._whole)
+                self._whole = None
             with self.path.open("ab") as file:
                 file.write(line.encode("utf-8") + b"\n")
                 file.flush()
@@ -62,10 +68,6 @@ class ReplyCache:
     def _read(self) -> None:
         content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            _log.warning("%s: the last line is cut off (a killed run); it is dropped", self.path)
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
         for number, raw in enumerate(whole.splitlines(), start=1):
             try:
                 line = json.loads(raw)
@@ -76,6 +78,12 @@ class ReplyCache:
             self._replies.setdefault(line["key"], line["reply"])
             if line["identity"] not in self.identities:
                 self.identities.append(line["identity"])
+        tail = content[len(whole) :]
+        if tail and not (tail.startswith(_START) or _START.startswith(tail)):
+            raise InputError(f"{self.path}: no file of stored replies; give another path")
+        if tail:
+            _log.warning("%s: the last line is cut off (a killed run); it is dropped", self.path)
+            self._whole = len(whole)
 
 
 class ReplayJudge:
