@@ -243,6 +243,7 @@ def ways_of(
     rng = np.random.default_rng(0)
     device = model.language_model.device
     plain = PlainLvlm(model)
+    alone = PlainLvlm(model, checkpointing=False).to(torch.bfloat16).eval()
     # Many batches' worth of pairs: ours groups them by length, the other takes them as they come.
     pool = make_rows(sizes, 50 * pairs, rng)
     lengths = np.array([len(row.ids) for row in pool])
@@ -282,9 +283,7 @@ def ways_of(
     prompts = make_batch(sizes, asked, device, left=True)
 
     def caption_plain() -> None:
-        plain.eval()
-        with half_precision() if device.type == "cpu" else torch.autocast("cuda"):
-            plain.generate(prompts, new_tokens)
+        alone.generate(prompts, new_tokens)
 
     def caption_ours() -> None:
         model.eval()

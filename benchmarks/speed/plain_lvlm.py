@@ -1,9 +1,9 @@
 """Projector training and captioning as published code does it: what their speed is compared with.
 
-The language model keeps float32 weights that autocast turns to bfloat16 in every step, recomputes
-its activations in the backward pass, and attends by a softmax that stands alone. The whole word
-embedding trains, of which text takes no gradient; logits are computed at all positions, padding
-included; clips are captioned one by one.
+In training the language model keeps float32 weights that autocast turns to bfloat16 in every step,
+recomputes its activations in the backward pass, and attends by a softmax that stands alone. The
+whole word embedding trains, of which text takes no gradient; logits are computed at all positions,
+padding included. Clips are captioned one by one, with weights in bfloat16.
 """
 
 from __future__ import annotations
