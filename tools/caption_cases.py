@@ -4,7 +4,7 @@
 
 Needs ``pycocoevalcap`` 1.2 and a Java runtime, in an environment of its own:
 
-    python -m venv /tmp/captions && /tmp/captions/bin/pip install pycocoevalcap
+    python -m venv captions-env && captions-env/bin/pip install pycocoevalcap
 """
 
 from __future__ import annotations
