@@ -303,7 +303,11 @@ def test_slurm_gets_workers_that_run_the_same_command(tmp_path, monkeypatch, cap
     monkeypatch.setitem(sys.modules, "submitit", fake)
     launcher = launch.Launcher("slurm", partition="gpu")
     assert launch.submit_workers(["run", "table1"], tmp_path, launcher, 3) == 1
-    assert made[0].settings == {"name": "ski-bench", "slurm_partition": "gpu"}
+    assert made[0].settings == {
+        "name": "ski-bench",
+        "timeout_min": 1440,
+        "slurm_partition": "gpu",
+    }
     words, cwd = made[0].commands[0]
     assert words[1:] == ["-m", "benchmarks.bench", "run", "table1"]
     assert cwd == ROOT
@@ -311,6 +315,15 @@ def test_slurm_gets_workers_that_run_the_same_command(tmp_path, monkeypatch, cap
     assert "workers: 1, 2, 3" in capsys.readouterr().out
     launch.submit_workers(["run"], tmp_path, launch.Launcher("slurm", 1, "gpu", 2), 30)
     assert len(made[1].commands) == 2
+
+
+def test_submitit_itself_starts_workers(tmp_path, monkeypatch):
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    monkeypatch.setattr(launch, "CLUSTER", "local")
+    two = launch.Launcher("slurm", partition="gpu", workers=2)
+    assert launch.submit_workers(["list"], tmp_path, two, 5) == 0
+    assert launch.submit_workers(["nonsense"], tmp_path, two, 5) == 2
+    assert "table7" in "".join(p.read_text() for p in (tmp_path / "slurm").glob("*.out"))
 
 
 def test_without_submitit_slurm_says_what_to_install(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from benchmarks.bench.cells import Cell
 from benchmarks.bench.claims import Claim
 from benchmarks.bench.jobs import Job, finished, ordered
 from benchmarks.bench.paper import ORDER, read_table
+from benchmarks.bench.report import write_report
 from benchmarks.bench.requests import Request, absolute, remember
 from benchmarks.bench.running import Failure, run_jobs
 from ski_data.errors import InputError
@@ -64,6 +65,8 @@ def run_request(
             return launch.start(job, runs, device, chosen, claim.add)
 
         failures = run_jobs(jobs, runs, start)
+    write_report(runs)
+    print(f"report: {runs / 'report.md'}, {runs / 'report.html'}")
     return _tell(not_run(cells, runs, failures))
 
 

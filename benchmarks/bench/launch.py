@@ -37,6 +37,8 @@ ROOT = Path(__file__).parents[2]
 CLUSTER: str | None = "slurm"
 """What submitit submits to."""
 MOST_WORKERS = 16
+WORKER_MINUTES = 24 * 60
+"""Time limit of a worker, unless SBATCH_TIMELIMIT says another."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,8 @@ def submit_workers(arguments: Sequence[str], runs: Path, launcher: Launcher, wid
     """Start workers on Slurm that share the jobs, and wait for their end.
 
     Each worker is the harness's own command with ``--launcher local``; which jobs it does, the
-    claims say. Time limit, account and GPUs of the workers are those of the ``SBATCH_...``
-    variables of the environment.
+    claims say. Account, GPUs and another time limit come from the ``SBATCH_...`` variables of the
+    environment.
 
     Args:
         arguments: of ``python -m benchmarks.bench`` in each worker.
@@ -159,7 +161,7 @@ def submit_workers(arguments: Sequence[str], runs: Path, launcher: Launcher, wid
         executor = submitit.AutoExecutor(folder=runs / "slurm", cluster=CLUSTER)
     except RuntimeError as error:
         raise InputError(f"--launcher slurm: {error}; is sbatch on the path?") from error
-    executor.update_parameters(name="ski-bench")
+    executor.update_parameters(name="ski-bench", timeout_min=WORKER_MINUTES)
     if CLUSTER == "slurm":
         executor.update_parameters(slurm_partition=launcher.partition)
     words = [sys.executable, "-m", "benchmarks.bench", *arguments]

@@ -67,7 +67,8 @@ class Row:
     """The same on adl-mini: a row of ``benchmarks.adl_mini_vlm``, a method or a protocol; None:
     it has no counterpart there."""
     values: dict[str, float | None] | None = None
-    """Published values by column, in the table's unit."""
+    """Published values by column, in the table's unit, null where not at hand; None: the row is not
+    in the paper."""
     source: str | None = None
     """Where the values stand, if not in the table itself."""
     note: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from ski_eval import Report, Table, format_interval
 
 SCORES = ("CIDEr-D",)
 """Figures that are no shares, and shown as they are."""
-NOT_TRANSCRIBED = "not transcribed"
+NOT_TRANSCRIBED, NOT_PUBLISHED = "not transcribed", "not in the paper"
 NOT_COMPARABLE = (
     "These are figures of **{}**, not of the paper's data: they are **not comparable** with the "
     "published ones, so no difference is given."
 )
 TITLE = "The paper's tables"
+INTERVALS = "in brackets: 95 % intervals; they do not tell how other seeds would come out"
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,22 @@ class Reader:
         """One cell, if it was asked for."""
         return self.cells.get((table, row, dataset, column))
 
+    def columns(self, table: str, dataset: str) -> list[str]:
+        """Columns of a table on a data set."""
+        own = [cell for cell in self.cells.values() if cell.dataset == dataset]
+        return list(dict.fromkeys(cell.column for cell in own if cell.table == table))
+
     def figure(self, cell: Cell) -> Figure | None:
         """Its figure, if a seed of it is done."""
         key = (cell.table, cell.row, cell.dataset, cell.column)
         if key not in self._read:
             self._read[key] = figure(cell, self.runs)
         return self._read[key]
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether any figure has been read so far."""
+        return any(found is not None for found in self._read.values())
 
     def text(self, cell: Cell | None) -> str:
         """Its figure with its interval, or why there is none."""
@@ -77,25 +88,42 @@ class Reader:
         return text
 
 
+def shown(row: Row, value: float | None) -> str:
+    """A published value with one or two decimals, or why there is none."""
+    if value is not None:
+        text = f"{value:.2f}"
+        return text.removesuffix("0")
+    return NOT_TRANSCRIBED if row.values is not None else NOT_PUBLISHED
+
+
 def unit_of(cell: Cell) -> str:
     """How its figure is shown: fractions as percent."""
     return "score" if cell.column in SCORES else "fraction"
 
 
-def sections(cells: Sequence[Cell], runs: Path) -> Iterator[Section]:
-    """All tables that were asked for, on each kind of data."""
+def sections(cells: Sequence[Cell], runs: Path, asked: Collection[str] = ()) -> Iterator[Section]:
+    """All tables that have cells, on each kind of data, and those of ``asked`` that are not run."""
     reader = Reader(cells, runs)
     for name in ORDER:
         table = read_table(name)
         own = [cell for cell in cells if cell.table == name]
-        if any(cell.published for cell in own) or (own and not _runs(table)):
+        if any(cell.published for cell in own):
             yield _published(table, reader)
+        if name in asked and not any(row.method for row in table.rows):
+            yield _values(table)
         for dataset in dict.fromkeys(cell.dataset for cell in own if not cell.published):
             yield _elsewhere(table, dataset, reader)
 
 
-def _runs(table: PaperTable) -> bool:
-    return any(row.method for row in table.rows)
+def _values(table: PaperTable) -> Section:
+    """Published values with their sources, of a table that is not run."""
+    headers = ("", *(column.title for column in table.columns), "source")
+    lines = []
+    for row in table.rows:
+        told = [shown(row, (row.values or {}).get(column.id)) for column in table.columns]
+        lines.append((row.title, *told, str(row.source)))
+    text = f"{table.metric}; published values, not run."
+    return Section(table, "published", text, Table(headers, tuple(lines), table.notes))
 
 
 def _published(table: PaperTable, reader: Reader) -> Section:
@@ -122,44 +150,45 @@ def _published(table: PaperTable, reader: Reader) -> Section:
 
 def _compared(row: Row, cell: Cell | None, value: float | None, reader: Reader) -> list[str]:
     """The paper's value, ours, and ours minus the paper's."""
-    told = NOT_TRANSCRIBED if value is None else f"{value:g}"
+    told = shown(row, value)
     if row.method is None:
-        return ["" if value is None else told, "published, not run", ""]
+        return [told, "published, not run", ""]
     found = None if cell is None or not cell.results else reader.figure(cell)
     gap = "" if value is None or found is None else f"{100 * found.value - value:+.1f}"
     return [told, reader.text(cell), gap]
 
 
 def _elsewhere(table: PaperTable, dataset: str, reader: Reader) -> Section:
-    """Ours alone, on other data than the paper's."""
-    own = [
-        cell for cell in reader.cells.values() if (cell.table, cell.dataset) == (table.id, dataset)
-    ]
-    columns = list(dict.fromkeys(cell.column for cell in own))
-    headers = [""]
-    for column in columns:
-        headers += [column if column in SCORES else f"{column}, %", "sd", "seeds"]
+    """Ours on other data than the paper's; published values apart, without a difference."""
+    columns = reader.columns(table.id, dataset)
     lines, pictures, missing = [], [], []
-    chance = set()
+    chance, spread = set(), False
     for row in table.rows:
         cells = [reader.cell(table.id, row.id, dataset, column) for column in columns]
         if not any(cells):
             continue
-        line = [row.title]
+        line, found = [row.title], None
         for cell in cells:
             found = None if cell is None or not cell.results else reader.figure(cell)
-            line.append(reader.text(cell))
-            line.append("" if found is None or found.sd is None else f"{100 * found.sd:.1f}")
-            line.append("" if found is None else str(found.seeds))
+            text, sd = reader.text(cell), None if found is None else found.sd
+            spread |= sd is not None
+            line.append(text if sd is None else f"{text}, sd {100 * sd:.1f}")
             if found is not None and found.chance is not None:
                 chance.add(f"chance is {100 * found.chance:.1f} %, {found.n} clips")
             missing += _lacking(row, cell)
             pictures += _pictures(row, cell, reader)
+        line.append("" if found is None else str(found.seeds))
+        values = [(row.values or {}).get(column.id) for column in table.columns]
+        line += [f"({shown(row, value)})" for value in values]
         lines.append(tuple(line))
+    headers = ["", *(name if name in SCORES else f"{name}, %" for name in columns), "seeds"]
+    headers += [f"(published, {column.title})" for column in table.columns]
     notes = [*sorted(chance), *table.notes, *dict.fromkeys(missing), *_interval_note(reader)]
+    notes += ["sd: standard deviation over seeds"] if spread else []
     content = Table(tuple(headers), tuple(lines), tuple(notes))
     text = NOT_COMPARABLE.format(dataset)
-    return Section(table, dataset, text, content, tuple(pictures), _curve(table, dataset, reader))
+    curve = _curve(table, dataset, reader)
+    return Section(table, dataset, text, content, tuple(pictures), curve)
 
 
 def _page(table: PaperTable) -> str:
@@ -172,12 +201,7 @@ def _row_notes(table: PaperTable) -> list[str]:
 
 
 def _interval_note(reader: Reader) -> list[str]:
-    levels = any(reader._read.values())
-    return (
-        ["in brackets: 95 % intervals; they do not tell how other seeds would come out"]
-        if (levels)
-        else []
-    )
+    return [INTERVALS] if reader.has_figures else []
 
 
 def _lacking(row: Row, cell: Cell | None) -> list[str]:
@@ -225,7 +249,8 @@ def write_report(runs: Path) -> str:
     """
     requests = requests_of(runs)
     cells = all_cells(requests)
-    found = list(sections(cells, runs))
+    asked = {name for request in requests for name in request.tables}
+    found = list(sections(cells, runs, asked))
     text = markdown(found, cells, runs)
     write_text(runs / "report.md", text)
     for section in found:
@@ -249,7 +274,8 @@ def markdown(found: Sequence[Section], cells: Sequence[Cell], runs: Path) -> str
     for section in found:
         parts.append(f"## {title_of(section)}\n\n{section.text}")
         parts.append(section.content.markdown())
-        parts += [f"- {title}: {path.relative_to(runs)}" for title, path in section.pictures]
+        listed = [f"- {title}: `{path.relative_to(runs)}`" for title, path in section.pictures]
+        parts += ["\n".join(listed)] if listed else []
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 

@@ -21,12 +21,13 @@ from benchmarks.bench.jobs import write_text
 from ski_data import command
 from ski_data.classes import ClassSet, read_classes
 from ski_data.config import from_plain, read_yaml
-from ski_data.errors import InputError
+from ski_data.errors import InputError, SkiDataError
 from ski_data.manifest import read_manifest
 from ski_data.ntu.prepare import prepare_store
 from ski_data.synthetic.classes import ACTIONS
 from ski_vlm.attention_command import attention
 from ski_vlm.data import open_clips
+from ski_vlm.errors import SkiVlmError
 
 STAGES = ("data", "clip", "vificlip", "hyperformer", "skeleton-clip", "ski-vificlip")
 """Of the main job, as the rows need them."""
@@ -156,7 +157,11 @@ def fetch(kind: str, name: str, *, out: str) -> None:
     if kind == "clip":
         from ski_vlm.sources import open_student
 
-        open_student(name)
+        try:
+            open_student(name)
+        except (SkiDataError, SkiVlmError) as error:
+            stem = name.partition("/")[0].lower()
+            raise InputError(f"{error}; here: {stem}.safetensors in --weights FOLDER") from error
     elif kind == "sentence":
         from ski_skeleton.text.sentence import SentenceConfig, SentenceTextTower
 
