@@ -20,6 +20,7 @@ MODULE_OF = {
     "open_clip_torch": "open_clip",
     "opencv-python-headless": "cv2",
     "scikit-learn": "sklearn",
+    "umap-learn": "umap",
 }
 """Distributions whose module has another name."""
 

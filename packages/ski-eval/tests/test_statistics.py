@@ -182,7 +182,8 @@ def test_holm_known_table():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.01, 0.02, 0.22, 0.09, 0.001]) == pytest.approx([0.04, 0.06, 0.22, 0.18, 0.005])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
-    for bad in ([], [1.5], [-0.1], [float("nan")]):
+    assert holm([]) == []
+    for bad in ([1.5], [-0.1], [float("nan")]):
         with pytest.raises(InputError, match="p:"):
             holm(bad)
 

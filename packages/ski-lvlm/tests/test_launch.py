@@ -60,7 +60,8 @@ def alone(tiny, tmp_path_factory):
     return losses(folder / "run")
 
 
-@pytest.mark.parametrize("zero", ["2", pytest.param("none", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("zero", ["2", "3", "none"])
 def test_two_processes_are_as_one(tiny, alone, tmp_path, zero):
     run = start(write_recipe(tmp_path / "r.yaml", tiny, zero=zero), tmp_path / "run", 2)
     out, err = run.communicate(timeout=240)
@@ -69,6 +70,7 @@ def test_two_processes_are_as_one(tiny, alone, tmp_path, zero):
     assert losses(tmp_path / "run") == pytest.approx(alone, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the processes in /proc")
 def test_killed_process_and_another_number_of_them(tiny, tmp_path):
     settings = {"zero": "3", "epochs": 40, "checkpoint_every": 1}
@@ -92,6 +94,7 @@ def test_killed_process_and_another_number_of_them(tiny, tmp_path):
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_wrong_input_is_told_once(tiny, tmp_path):
     recipe = write_recipe(tmp_path / "r.yaml", tiny, batch_size=64)
     run = start(recipe, tmp_path / "run", 2)

@@ -258,8 +258,10 @@ def holm(p: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p values of several tests, in their order (Holm 1979).
 
     Raises:
-        InputError: no p values, or values outside 0..1.
+        InputError: values outside 0..1.
     """
+    if not len(p):
+        return []
     values = _values(p, "p")
     if values.min() < 0.0 or values.max() > 1.0:
         raise InputError("p: values outside 0..1")
