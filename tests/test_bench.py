@@ -169,6 +169,10 @@ def test_jobs_are_shared_between_tables_and_seeds(ntu):
         assert [r.job.id for c in one for r in c.results] == [
             r.job.id for c in other for r in c.results
         ]
+    sweep = [c for c in cells if c.table == "figure5" and c.row in ("alpha-0.01", "alpha-10")]
+    published = {r.job.id for c in one for r in c.results}  # 0.01 on NTU60, 10 on NTU120
+    shared = [bool(published & {r.job.id for r in c.results}) for c in sweep]
+    assert shared == [True, False, False, True]
 
 
 def test_needs_come_first_and_everything_named_in_a_command_is_made_by_them(ntu):
@@ -286,6 +290,13 @@ def own_folder(folder: Path) -> Path:
     (folder / "classes.csv").write_text("id,name\n0,bow\n1,clap\n2,kick\n3,wave\n")
     (folder / "data.yaml").write_text("unseen: [kick, wave]\ntrain_subjects: [1, 2]\n")
     return folder
+
+
+def test_columns_of_data_that_nothing_runs_on_are_left_to_the_report(ntu):
+    request = Request(("c2vl",), (f"ntu60={ntu / 'ntu60'}",), 1)
+    columns = {cell.column for cell in request.cells()}
+    assert columns == {"NTU60 X-Sub", "NTU60 X-View", "NTU120 X-Sub", "NTU120 X-Set"}
+    assert harness.not_run(request.cells(), ntu, {}, planned=True) == {}
 
 
 def test_an_own_folder_makes_a_column_of_its_own(tmp_path):

@@ -29,7 +29,6 @@ ORDER = (
     "anchors",
 )
 """Names of the tables, as they are run and reported."""
-DATASETS = ("ntu60", "ntu120", "charades", "pku-mmd")
 Method = Literal["video", "skeleton", "zeroshot", "lvlm", "c2vl", "attention"]
 """How a row comes about: a recipe of ski-vlm, SkeletonCLIP, a method of ``ski-skeleton zeroshot``,
 a recipe of ski-lvlm, a protocol on a C2VL encoder, pictures of a video recipe."""

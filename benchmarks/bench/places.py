@@ -22,8 +22,6 @@ HOW = {
     "FOLDER/skeletons`, list the videos in FOLDER/manifest.jsonl and give --data ntu120=FOLDER",
     "charades": f"fetch the videos from {CHARADES_PAGE}, run `ski-data prepare-charades`, write "
     "FOLDER/manifest.csv and FOLDER/questions.json and give --data charades=FOLDER",
-    "pku-mmd": "no row on PKU-MMD is run by this harness; `ski-data prepare-pku-mmd` makes a store "
-    "for `ski-skeleton probe`",
 }
 """How to get a data set."""
 PARTS = {
