@@ -165,7 +165,7 @@ def submit_workers(arguments: Sequence[str], runs: Path, launcher: Launcher, wid
     if CLUSTER == "slurm":
         executor.update_parameters(slurm_partition=launcher.partition)
     words = [sys.executable, "-m", "benchmarks.bench", *arguments]
-    function = submitit.helpers.CommandFunction(words, verbose=False, cwd=ROOT)
+    function = submitit.helpers.CommandFunction(words, verbose=True, cwd=ROOT)
     workers = [executor.submit(function) for _ in range(count)]
     print(f"workers: {', '.join(str(worker.job_id) for worker in workers)}", flush=True)
     return sum(_failed(worker) for worker in workers)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.bench.claims import Claim, claimed, holder
 from benchmarks.bench.jobs import LOG, Job, command_done, finish, finished, prepare
+from ski_data.errors import InputError
 from ski_data.progress import seconds
 
 POLL = 2.0
@@ -80,7 +81,11 @@ def _pending(jobs: Sequence[Job], failed: dict[str, Failure], runs: Path) -> lis
 def _run(job: Job, runs: Path, start: Start, claim: Claim, count: str) -> Failure | None:
     begun = time.monotonic()
     print(f"{count} {job.name} ...", file=sys.stderr, flush=True)
-    prepare(job, runs)
+    try:
+        prepare(job, runs)
+    except InputError as error:
+        print(f"{count} failed: {error}", file=sys.stderr, flush=True)
+        return Failure(job, str(error))
     code = 0 if command_done(job, runs) else start(job, claim)
     took = time.monotonic() - begun
     if code == 0:
