@@ -248,10 +248,12 @@ def test_killed_in_the_middle_the_same_command_goes_on(toy):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    killed = time.monotonic()
     first = next((toy / "runs").glob("jobs/first-*/time.json"))
     before = first.read_bytes()
     done = subprocess.run(words, env=environment, timeout=120, check=True, capture_output=True)
     assert b"first" not in done.stderr
+    assert time.monotonic() - killed < 50  # the killed one's command did not sleep to its end
     assert first.read_bytes() == before
     assert len(list((toy / "runs").glob("jobs/*/record.json"))) == 2
     assert list((toy / "runs").glob("jobs/*/claim")) == []

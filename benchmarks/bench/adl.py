@@ -402,7 +402,7 @@ class AdlMini:
             store = "hyperformer" if row == "hyperformer" else "skeleton"
             data["skeleton"] = f"{self.tokens.out}/tokens/{store}"
         found: dict[str, tuple[Result, ...]] = dict.fromkeys(TEXT_COLUMNS, ())
-        for seed in range(seeds):
+        for seed in range(min(seeds, own["seeds"])):
             plain = {
                 "base": base,
                 "data": data,

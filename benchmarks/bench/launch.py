@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -36,6 +35,8 @@ PRELOADED = (
 ROOT = Path(__file__).parents[2]
 CLUSTER: str | None = "slurm"
 """What submitit submits to."""
+EXIT_ORPHAN = 70
+"""Exit code of a command whose harness is gone."""
 MOST_WORKERS = 16
 WORKER_MINUTES = 24 * 60
 """Time limit of a worker, unless SBATCH_TIMELIMIT says another."""
@@ -113,13 +114,20 @@ def warm_up() -> None:
 
 def _child(target: str, argv: Sequence[str], log: str) -> None:
     """In a fresh process: the program's entry point, its output in the log."""
-    if sys.platform == "linux":  # a harness that is killed leaves nobody behind who writes
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
     module, _, name = target.partition(":")
     sys.exit(getattr(importlib.import_module(module), name)(list(argv)))
+
+
+def _die_with_parent() -> None:
+    """A harness that is killed leaves nobody behind who writes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a child
+    parent.join()
+    os._exit(EXIT_ORPHAN)
 
 
 def _torchrun(
