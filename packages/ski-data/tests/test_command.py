@@ -137,3 +137,9 @@ def test_the_list_of_commands_needs_no_import(tmp_path, monkeypatch, capsys):
     assert command.run(commands, ["stay"], prog="walk", version="1", description="Walks.") == 2
     with pytest.raises(RuntimeError, match="imported"):
         command.run(commands, ["go", "a"], prog="walk", version="1", description="Walks.")
+
+
+def test_hyphens_in_options_are_as_good_as_underscores():
+    given = ["go", "a-b", "--dry-run", "--no-pair-dropout", "--train.batch-size=a-b", "--", "--x-y"]
+    found = ["go", "a-b", "--dry_run", "--no-pair_dropout", "--train.batch_size=a-b", "--", "--x-y"]
+    assert command.underscored(given) == found

@@ -99,13 +99,14 @@ def run(
 
     Options and help come from the functions' signatures and docstrings: a parameter without a
     default is a positional argument (a list takes one or more values), one behind ``*`` is an
-    option, a bool is a switch ``--name`` / ``--no-name``. Every command takes ``--config FILE``
+    option, a bool is a switch ``--name`` / ``--no-name``; ``-`` in an option's name is as good as
+    ``_``. Every command takes ``--config FILE``
     and ``--print_config``. Commands given as ``module:function`` are imported when they are asked
     for. Standard output is for results, standard error for the log. Exit codes:
     0 done, 1 failed (a command may return 1 for findings), 2 wrong usage or input, or a file that
     cannot be read or written (one line, no traceback).
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = underscored(sys.argv[1:] if argv is None else argv)
     if args == ["--version"]:
         print(f"{prog} {version}")
         return 0
@@ -129,10 +130,24 @@ def run_one(function: Command, argv: Sequence[str] | None = None, *, prog: str) 
     def work() -> object:
         parser = Parser(prog=prog, description=_summary(function), allow_abbrev=False)
         _add_command(parser, function)
-        parsed = parser.parse_args(list(sys.argv[1:] if argv is None else argv))
+        parsed = parser.parse_args(underscored(sys.argv[1:] if argv is None else argv))
         return _call(function, parser.instantiate(parsed))
 
     return _guarded(work, prog)
+
+
+def underscored(args: Sequence[str]) -> list[str]:
+    """Arguments with ``--dry-run`` written as ``--dry_run``; both spellings are taken."""
+    found = []
+    for number, arg in enumerate(args):
+        if arg == "--":
+            return [*found, *args[number:]]
+        name, equals, value = arg.partition("=")
+        if arg.startswith("--"):
+            no = "--no-" if name.startswith("--no-") else "--"
+            name = no + name[len(no) :].replace("-", "_")
+        found.append(name + equals + value)
+    return found
 
 
 def _guarded(work: Callable[[], object], prog: str) -> int:
