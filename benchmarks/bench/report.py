@@ -23,7 +23,7 @@ NOT_COMPARABLE = (
     "published ones, so no difference is given."
 )
 TITLE = "The paper's tables"
-INTERVALS = "in brackets: 95 % intervals; they do not tell how other seeds would come out"
+INTERVALS = "in brackets: 95 % intervals ({}); they do not tell how other seeds would come out"
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Reader:
             self._read[key] = figure(cell, self.runs)
         return self._read[key]
 
-    @property
-    def has_figures(self) -> bool:
-        """Whether any figure has been read so far."""
-        return any(found is not None for found in self._read.values())
+    def methods(self, table: str) -> list[str]:
+        """How the intervals of a table were made."""
+        found = [figure for key, figure in self._read.items() if key[0] == table]
+        return sorted({one.interval.method for one in found if one and one.interval})
 
     def text(self, cell: Cell | None) -> str:
         """Its figure with its interval, or why there is none."""
@@ -141,7 +141,12 @@ def _published(table: PaperTable, reader: Reader) -> Section:
             missing += _lacking(row, cell)
             pictures += _pictures(row, cell, reader)
         lines.append(tuple(line))
-    notes = [*_row_notes(table), *table.notes, *dict.fromkeys(missing), *_interval_note(reader)]
+    notes = [
+        *_row_notes(table),
+        *table.notes,
+        *dict.fromkeys(missing),
+        *_interval_note(table, reader),
+    ]
     text = f"Source: {table.source}; {table.metric}. {_page(table)}"
     curve = _curve(table, "published", reader)
     content = Table(tuple(headers), tuple(lines), tuple(notes))
@@ -183,7 +188,7 @@ def _elsewhere(table: PaperTable, dataset: str, reader: Reader) -> Section:
         lines.append(tuple(line))
     headers = ["", *(name if name in SCORES else f"{name}, %" for name in columns), "seeds"]
     headers += [f"(published, {column.title})" for column in table.columns]
-    notes = [*sorted(chance), *table.notes, *dict.fromkeys(missing), *_interval_note(reader)]
+    notes = [*sorted(chance), *table.notes, *dict.fromkeys(missing), *_interval_note(table, reader)]
     notes += ["sd: standard deviation over seeds"] if spread else []
     content = Table(tuple(headers), tuple(lines), tuple(notes))
     text = NOT_COMPARABLE.format(dataset)
@@ -200,8 +205,9 @@ def _row_notes(table: PaperTable) -> list[str]:
     return found + [f"{row.title}: {row.note}" for row in table.rows if row.note]
 
 
-def _interval_note(reader: Reader) -> list[str]:
-    return [INTERVALS] if reader.has_figures else []
+def _interval_note(table: PaperTable, reader: Reader) -> list[str]:
+    methods = reader.methods(table.id)
+    return [INTERVALS.format("; ".join(methods))] if methods else []
 
 
 def _lacking(row: Row, cell: Cell | None) -> list[str]:
