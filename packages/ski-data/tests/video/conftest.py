@@ -1,5 +1,7 @@
 """Small videos: frames that tell their number, and moving texture that no two frames share."""
 
+import contextlib
+import os
 from fractions import Fraction
 
 import av
@@ -54,6 +56,19 @@ def texture(number, height, width):
     return np.clip(128 + 55 * np.stack(waves, axis=2), 0, 255).astype(np.uint8)
 
 
+@contextlib.contextmanager
+def ordinary_priority():
+    """Give this thread its scheduling back: of root's, SVT-AV1 makes a real-time thread."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def write_texture(
     path,
     frames=40,
@@ -67,7 +82,7 @@ def write_texture(
     alpha=False,
 ):
     """Moving texture; ``times`` are the frames' own times in 1/90 s."""
-    with av.open(str(path), "w") as container:
+    with ordinary_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.bit_rate = 3_000_000

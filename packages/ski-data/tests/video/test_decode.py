@@ -93,6 +93,14 @@ def test_frames_are_those_of_a_full_decode(name, tmp_path, write_texture, every_
     assert bool(in_order) != picked
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux alone has it")
+def test_no_encoder_leaves_a_real_time_thread(tmp_path, write_texture):
+    """Threads of such a process starve all others, and each other."""
+    before = os.sched_getscheduler(0)
+    write_texture(tmp_path / "av1.mp4", **VARIANTS["av1.mp4"][0])
+    assert os.sched_getscheduler(0) == before
+
+
 @pytest.mark.parametrize("name", ["open.mp4", "hevc.mp4", "h264.avi", "odd.avi", "narrow.mp4"])
 def test_decord_is_refused_where_it_is_not_exact(name, tmp_path, write_texture):
     pytest.importorskip("decord")
