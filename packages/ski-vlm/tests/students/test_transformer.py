@@ -182,3 +182,19 @@ def test_half_precision_leaves_the_cosines_alone(sizes, batch, names, config, bu
             half = model.score(video, text)
     assert half.cosines.dtype == torch.float32
     torch.testing.assert_close(half.cosines, exact.cosines, rtol=0, atol=5e-3)
+
+
+def test_timm_towers_compute_blocks_twice_or_say_that_they_cannot(sizes, batch, names):
+    towers = ClipConfig(architecture=None, sizes=replace(sizes, timm="mobilenetv3_small_050"))
+    model = build_student(ViFiClipConfig(clip=towers, frames=4)).eval()
+    video, leaves, found = model.normalise(batch["video"]), list(model.image.parameters()), []
+    for twice in (False, True):
+        if twice:
+            model.checkpoint_blocks()
+        output = model(video, names)
+        found.append(torch.autograd.grad(output.cosines.square().sum(), leaves))
+    assert model.image.trunk.grad_checkpointing
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+    model.image.trunk = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="Identity cannot compute its blocks twice"):
+        model.checkpoint_blocks()

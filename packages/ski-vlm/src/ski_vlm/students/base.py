@@ -97,9 +97,13 @@ class Student(nn.Module):
         Raises:
             ConfigError: a tower that cannot.
         """
-        if not hasattr(self.image, "set_grad_checkpointing"):
-            raise ConfigError(f"{type(self.image).__name__} cannot compute its blocks twice")
-        self.image.set_grad_checkpointing(True)
+        tower = getattr(self.image, "trunk", self.image)  # open_clip's wrapper of timm only warns
+        try:
+            tower.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError) as error:
+            raise ConfigError(
+                f"{type(tower).__name__} cannot compute its blocks twice; leave out checkpointing"
+            ) from error
         self.checkpointing = True
 
     def normalise(self, frames: Tensor) -> Tensor:
