@@ -21,7 +21,7 @@ from benchmarks.bench.places import read_given
 from benchmarks.bench.requests import Request, all_cells, remember, requests_of
 from ski_data.config import from_plain
 from ski_data.errors import InputError, MissingFileError
-from ski_lvlm.train import LvlmRecipe
+from ski_lvlm.recipe import LvlmRecipe
 from ski_skeleton.c2vl.recipe import C2vlRecipe
 from ski_skeleton.pipeline import SkeletonRecipe
 from ski_skeleton.supervised import ClassifierRecipe

@@ -20,6 +20,7 @@ from benchmarks.speed.lvlm import (
 )
 from benchmarks.speed.plain_lvlm import PlainLvlm
 from ski_data.errors import InputError
+from ski_lvlm.generation import RunningBatch, Sampling
 from ski_lvlm.prompts import IGNORE, Encoded
 from ski_lvlm.tokens import BOUNDARY_TOKENS
 
@@ -55,9 +56,11 @@ def test_the_straightforward_captions_are_ours():
         Encoded(r.ids[: r.labels.count(IGNORE)], [IGNORE] * r.labels.count(IGNORE), cut=False)
         for r in make_rows(TOY, 3, np.random.default_rng(0))
     ]
-    batch = make_batch(TOY, rows, device, left=True)
+    prompts = [make_batch(TOY, [row], device) for row in rows]
     plain = PlainLvlm(model, checkpointing=False).eval()
-    assert plain.generate(batch, 5) == model.generate(batch, max_new_tokens=5)
+    running = RunningBatch(model, size=2, sampling=Sampling(max_new_tokens=5), ends=frozenset())
+    found = {answer.number: answer.ids for answer in running.answers(prompts)}
+    assert found == dict(enumerate(plain.generate(prompt, 5) for prompt in prompts))
 
 
 def test_a_row():

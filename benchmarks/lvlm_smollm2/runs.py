@@ -29,7 +29,7 @@ from ski_lvlm.feature_store import FeatureStore, finish
 from ski_lvlm.features import SkeletonTokens, VideoTokens, skeleton_features, video_features
 from ski_lvlm.launch import launch
 from ski_lvlm.lvlm_folder import LvlmConfig, assemble
-from ski_lvlm.train import DataConfig, LvlmRecipe
+from ski_lvlm.recipe import DataConfig, LvlmRecipe
 from ski_skeleton.text.clip import ClipConfig, ClipSizes
 from ski_skeleton.train import read_model
 from ski_skeleton.weights import write_weights

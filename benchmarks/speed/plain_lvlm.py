@@ -76,23 +76,13 @@ class PlainLvlm(nn.Module):
         )
 
     @torch.no_grad()
-    def generate(self, batch: Batch, new_tokens: int) -> list[list[int]]:
-        """Greedy tokens of each prompt, one prompt at a time with a cache of its own."""
-        made = []
-        for n in range(len(batch.ids)):
-            one = Batch(
-                batch.ids[n : n + 1],
-                batch.mask[n : n + 1],
-                video=None if batch.video is None else batch.video[n : n + 1],
-                skeleton=None if batch.skeleton is None else batch.skeleton[n : n + 1],
-            )
-            keep = one.mask[0].bool()
-            found = self.language_model.generate(
-                inputs_embeds=self.embed(one)[:, keep],
-                attention_mask=one.mask[:, keep],
-                max_new_tokens=new_tokens,
-                do_sample=False,
-                pad_token_id=0,
-            )
-            made.append(found[0].tolist())
-        return made
+    def generate(self, prompt: Batch, new_tokens: int) -> list[int]:
+        """Greedy tokens of one prompt, with a cache of its own."""
+        found = self.language_model.generate(
+            inputs_embeds=self.embed(prompt),
+            attention_mask=prompt.mask,
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        return found[0].tolist()

@@ -124,6 +124,27 @@ def test_masks_are_drawn_per_epoch_and_nowhere_else(make):
     assert all(t.any() for t in data.batch([0, 1, 2], epoch=3).video)
 
 
+def test_dropped_skeletons_leave_the_prompt_without_them(make, tokenizer):
+    data = make(drop_skeleton=0.5)
+    counts = {"a": (5, 3), "b": (8, 4)}
+    seen = set()
+    for epoch in range(8):
+        batch = data.batch(range(3), epoch=epoch)
+        again = data.batch([2], epoch=epoch)
+        assert torch.equal(again.ids[0], batch.ids[2, batch.mask[2].bool()])
+        for n, pair in enumerate(PAIRS):
+            video, skeleton = counts[pair.video]
+            dropped = batch.skeleton[n] is None
+            wanted = plain(tokenizer, pair, n, video, 0 if dropped else skeleton, 2048)
+            kept = batch.mask[n].bool()
+            assert batch.ids[n, kept].tolist() == wanted.ids
+            assert batch.labels[n, kept].tolist() == wanted.labels
+            seen.add((n, dropped))
+    assert len(seen) == 6
+    with pytest.raises(PromptError, match="drop_skeleton leaves prompts without features"):
+        PromptConfig(video="absent", drop_skeleton=0.5)
+
+
 def test_clips_without_features_are_named(make):
     with pytest.raises(PromptError, match=r"no video features for 1 clips .*: c;"):
         make([*PAIRS, Instruction("3", "c", "Q?", "A.")])

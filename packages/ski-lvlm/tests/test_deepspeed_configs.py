@@ -8,7 +8,7 @@ import torch
 from ski_lvlm.base import BaseConfig
 from ski_lvlm.engine import adamw, deepspeed_config, shipped_config
 from ski_lvlm.errors import ConfigError
-from ski_lvlm.train import DataConfig, LvlmRecipe, learning_rate
+from ski_lvlm.recipe import DataConfig, LvlmRecipe, learning_rate
 
 STAGES = ("0", "2", "3", "3_offload")
 RECIPE = LvlmRecipe(BaseConfig("any"), DataConfig("any"))

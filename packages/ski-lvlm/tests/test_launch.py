@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from tiny_lvlm import losses, make_base, make_data, write_recipe
 
-from ski_lvlm.train import read_recipe, train
+from ski_lvlm.recipe import read_recipe
+from ski_lvlm.train import train
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +73,9 @@ def test_two_processes_are_as_one(tiny, alone, tmp_path, zero):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the processes in /proc")
-def test_killed_process_and_another_number_of_them(tiny, tmp_path):
-    settings = {"zero": "3", "epochs": 40, "checkpoint_every": 1}
+@pytest.mark.parametrize(("zero", "others"), [("2", 2), ("3", 1)])
+def test_killed_process_and_how_it_goes_on(tiny, tmp_path, zero, others):
+    settings = {"zero": zero, "epochs": 40, "checkpoint_every": 1}
     recipe = write_recipe(tmp_path / "r.yaml", tiny, **settings)
     run = start(recipe, tmp_path / "run", 2)
     limit = time.monotonic() + 200
@@ -89,7 +91,9 @@ def test_killed_process_and_another_number_of_them(tiny, tmp_path):
     assert "process 1 of 2 was ended by SIGKILL" in last
     assert "run the same command again" in last
     whole = read_recipe(write_recipe(tmp_path / "whole.yaml", tiny, **settings | {"zero": "none"}))
-    train(read_recipe(recipe), tmp_path / "run")
+    again = start(recipe, tmp_path / "run", others)
+    _, err = again.communicate(timeout=240)
+    assert again.returncode == 0, err
     train(whole, tmp_path / "whole")
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
 

@@ -14,8 +14,9 @@ from ski_lvlm.errors import ConfigError
 from ski_lvlm.model import Batch, SkiLvlm, check_packing, packed_layout
 from ski_lvlm.projector import ProjectorConfig, Projectors
 from ski_lvlm.prompts import IGNORE
+from ski_lvlm.recipe import read_recipe
 from ski_lvlm.tokens import added_token_ids
-from ski_lvlm.train import read_recipe, train
+from ski_lvlm.train import train
 
 BASE = 30
 TOKEN = added_token_ids(BASE)

@@ -12,7 +12,7 @@ from ski_lvlm.cli import main
 from ski_lvlm.errors import ConfigError
 from ski_lvlm.lvlm_folder import LoraSettings
 from ski_lvlm.plan import GIB, plan, report
-from ski_lvlm.train import DataConfig, LvlmRecipe, read_recipe
+from ski_lvlm.recipe import DataConfig, LvlmRecipe, read_recipe
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from tiny_lvlm import losses, make_base, make_data
 
 from ski_data.config import to_plain
 from ski_lvlm.cli import main
-from ski_lvlm.train import read_recipe, train
+from ski_lvlm.recipe import read_recipe
+from ski_lvlm.train import train
 
 FOLDER = files("ski_lvlm") / "recipes"
 NAMES = sorted(item.name for item in FOLDER.iterdir() if item.name.endswith(".yaml"))

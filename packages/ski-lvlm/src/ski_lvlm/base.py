@@ -73,8 +73,13 @@ def load_language_model(
     if config.revision is not None:
         settings["revision"] = config.revision
     if config.gguf_file is not None:
-        settings["gguf_file"] = config.gguf_file
+        settings |= {"gguf_file": config.gguf_file} | _unpacked()
     if config.quantised is not None:
+        if config.gguf_file is not None:
+            raise ConfigError(
+                f"base model {config.name}: gguf_file and quantised={config.quantised} exclude "
+                "each other; leave one out"
+            )
         settings["quantization_config"] = _quantisation(config.quantised, precision)
         settings["device_map"] = {"": device}
     with _one_line(config):
@@ -100,6 +105,15 @@ def meta_language_model(config: BaseConfig, *, precision: Precision) -> PreTrain
         found = AutoConfig.from_pretrained(config.name, **settings)
         model = AutoModelForCausalLM.from_config(found, dtype=getattr(torch, precision))
     return model.requires_grad_(False).eval()
+
+
+def _unpacked() -> dict[str, object]:
+    """Setting to unpack GGUF weights: no gradient passes through packed ones."""
+    import transformers
+
+    if not hasattr(transformers, "GgufConfig"):  # versions before it always unpack
+        return {}
+    return {"quantization_config": transformers.GgufConfig(dequantize=True)}
 
 
 def _quantisation(bits: str, precision: Precision) -> object:

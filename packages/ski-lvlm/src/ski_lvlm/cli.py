@@ -131,7 +131,7 @@ def train(
     ``processes`` alone.
 
     Args:
-        recipe: YAML file, see ski_lvlm.train.LvlmRecipe.
+        recipe: YAML file, see ski_lvlm.recipe.LvlmRecipe.
         out: run folder; gets config.yaml, log.jsonl, checkpoints/ and in the end model/.
         processes: processes on this machine, one for each GPU.
         dry_run: print what trains, updates and memory, and train nothing.
@@ -142,7 +142,7 @@ def train(
     if dry_run:
         from ski_data.config import to_plain
         from ski_lvlm.plan import plan, report
-        from ski_lvlm.train import read_recipe
+        from ski_lvlm.recipe import read_recipe
 
         settings = read_recipe(recipe)
         found = plan(settings, processes=processes)

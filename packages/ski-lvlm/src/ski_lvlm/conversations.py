@@ -52,13 +52,18 @@ class PromptConfig:
     """Share of the samples, drawn anew each epoch, whose video features become zeros."""
     mask_skeleton: float = 0.0
     """The same for skeletons."""
+    drop_skeleton: float = 0.0
+    """Share of the samples, drawn anew each epoch, whose prompt has no skeleton tokens at all, as
+    prompts have none when the model is used."""
 
     def __post_init__(self) -> None:
         if self.max_length < 8:
             raise PromptError(f"max_length {self.max_length} leaves no room; give at least 8")
         if self.video == "absent" and self.skeleton == "absent":
             raise PromptError("video and skeleton are both absent; a model needs one of them")
-        for name in ("mask_video", "mask_skeleton"):
+        if self.video == "absent" and self.drop_skeleton:
+            raise PromptError("drop_skeleton leaves prompts without features where video is absent")
+        for name in ("mask_video", "mask_skeleton", "drop_skeleton"):
             if not 0 <= getattr(self, name) <= 1:
                 raise PromptError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
 
@@ -144,10 +149,14 @@ class Conversations:
 
     def batch(self, indices: Sequence[int] | np.ndarray, *, seed: int = 0, epoch: int = 0) -> Batch:
         """The prompts ``indices`` padded to the longest of them, with their features."""
-        rows = [self._full(int(i)) for i in indices]
+        kept = [self._keeps_skeleton(int(i), seed, epoch) for i in indices]
+        rows = [self._full(int(i), keep) for i, keep in zip(indices, kept, strict=True)]
         ids, labels, mask = collate(rows, self._pad)
         features = {
-            name: [self._features(name, int(i), seed, epoch) for i in indices]
+            name: [
+                self._features(name, int(i), seed, epoch) if keep or name != "skeleton" else None
+                for i, keep in zip(indices, kept, strict=True)
+            ]
             if store is not None
             else None
             for name, store in self._stores.items()
@@ -185,12 +194,22 @@ class Conversations:
         room = self.config.max_length - self._more(pair)
         return encode(rendered, tokenizer, max_length=max(room, 0))
 
-    def _full(self, index: int) -> Encoded:
+    def _keeps_skeleton(self, index: int, seed: int, epoch: int) -> bool:
+        if not self.config.drop_skeleton:
+            return True
+        drawn = np.random.default_rng([seed, epoch, index, 2]).random()
+        return bool(drawn >= self.config.drop_skeleton)
+
+    def _full(self, index: int, skeleton: bool) -> Encoded:
+        """All tokens of a prompt. White space at the skeleton's span is in no token: it may go."""
         row, pair = self._rows[index], self.pairs[index]
         ids, labels = np.array(row.ids), np.array(row.labels)
         repeats = np.ones(len(ids), np.int64)
         for name, token in (("video", "<vid_patch>"), ("skeleton", "<pose_patch>")):
             repeats[ids == self._ids[token]] = self._count(name, pair)
+        if not skeleton:
+            span = [self._ids[f"<pose_{part}>"] for part in ("start", "patch", "end")]
+            repeats[np.isin(ids, span)] = 0
         return Encoded(
             np.repeat(ids, repeats).tolist(), np.repeat(labels, repeats).tolist(), row.cut
         )

@@ -10,7 +10,8 @@ import time
 
 from ski_data.progress import Progress
 from ski_lvlm.errors import ConfigError, LaunchError
-from ski_lvlm.train import read_recipe, train
+from ski_lvlm.recipe import read_recipe
+from ski_lvlm.train import train
 
 _PATIENCE = 10.0
 

@@ -124,6 +124,13 @@ class SkiLvlm(nn.Module):
                 len(BOUNDARY_TOKENS), -1
             )
         words = with_boundary_rows(words, batch.ids, rows, self.vocabulary)
+        for which, given in enumerate((batch.video, batch.skeleton)):
+            if (
+                torch.is_grad_enabled()
+                and isinstance(given, list)
+                and not any(rows is not None for rows in given)
+            ):  # a gradient of zeros, so that all processes have the same ones to share
+                words = words + _project_nothing(self.projectors, which)
         features = (
             _project(self.projectors, 0, batch.video),
             _project(self.projectors, 1, batch.skeleton),
@@ -316,6 +323,19 @@ def _project(projectors: Projectors, which: int, features: Features) -> Features
     given[which] = torch.cat(present).to(dtype)
     parts = iter(projectors(*given)[which].split([len(rows) for rows in present]))
     return [None if rows is None else next(parts) for rows in features]
+
+
+def _project_nothing(projectors: Projectors, which: int) -> Tensor:
+    """A zero that hangs on the projector of a modality that no prompt of a batch has."""
+    config = projectors.config
+    channels = (config.video_channels, config.skeleton_channels)[which]
+    if channels is None:
+        return torch.zeros(())
+    given: list[Tensor | None] = [None, None]
+    given[which] = next(projectors.parameters()).new_zeros(0, channels)
+    projected = projectors(*given)[which]
+    assert projected is not None
+    return projected.sum()
 
 
 def _until(ids: list[int], stops: set[int]) -> list[int]:

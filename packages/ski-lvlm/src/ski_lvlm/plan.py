@@ -18,7 +18,7 @@ from ski_lvlm.feature_store import FeatureStore
 from ski_lvlm.lvlm_folder import LvlmConfig, assemble
 from ski_lvlm.model import ROWS_AT_ONCE, SkiLvlm
 from ski_lvlm.projector import ProjectorConfig
-from ski_lvlm.train import LvlmRecipe
+from ski_lvlm.recipe import LvlmRecipe
 
 GIB = 2**30
 PUBLISHED = {"video": (356, 1024), "skeleton": (256, 216)}

@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
-import shutil
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import yaml
 
-from ski_data.config import from_plain, read_yaml, to_plain
+from ski_data.config import to_plain
 from ski_data.instructions import read_instructions
-from ski_lvlm.base import Attention, BaseConfig, Precision, load_language_model, load_tokenizer
+from ski_lvlm import checkpoints
+from ski_lvlm.base import load_language_model, load_tokenizer
 from ski_lvlm.conversations import (
     Conversations,
-    PromptConfig,
     clip_grouped,
     length_grouped,
 )
 from ski_lvlm.convert import from_published_file
 from ski_lvlm.engine import (
-    MOMENTS,
     DeepSpeedEngine,
     Engine,
     PlainEngine,
-    State,
-    Zero,
     deepspeed_config,
     processes,
-    trainable,
     world,
 )
 from ski_lvlm.errors import ConfigError
 from ski_lvlm.feature_store import FeatureStore
-from ski_lvlm.lvlm_folder import LoraSettings, LvlmConfig, assemble, save_lvlm
-from ski_lvlm.model import Batch, Loss, SkiLvlm, check_packing
+from ski_lvlm.history import History, matmul_flops
+from ski_lvlm.lvlm_folder import LvlmConfig, assemble, save_lvlm
+from ski_lvlm.model import Batch, SkiLvlm, check_packing
 from ski_lvlm.projector import ProjectorConfig, Projectors, load_projectors
+from ski_lvlm.recipe import LvlmRecipe, learning_rate
 from ski_skeleton.errors import CheckpointError, DivergedError, RunError
-from ski_skeleton.weights import read_weights, write_weights
+from ski_skeleton.weights import read_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -55,92 +48,6 @@ log = logging.getLogger(__name__)
 
 Report = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and a short text."""
-_STATE, _RECORD = "state.safetensors", "record.json"
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Files of a training run; relative paths start at the working folder."""
-
-    pairs: str
-    """Training pairs, ``.json`` or ``.jsonl`` (:mod:`ski_data.instructions`)."""
-    video: str | None = None
-    """Feature store of video tokens, or a folder of published files."""
-    skeleton: str | None = None
-    """The same of skeleton tokens."""
-
-
-@dataclass(frozen=True)
-class LvlmRecipe:
-    """Everything that a training run depends on."""
-
-    base: BaseConfig
-    data: DataConfig
-    prompts: PromptConfig = field(default_factory=PromptConfig)
-    projector_layers: int = 1
-    boundary_rows: bool = True
-    """Train the embeddings of the six start and end tokens too."""
-    start: str | None = None
-    """Projectors to start from: a published file, or a model folder of projectors."""
-    lora: LoraSettings | None = None
-    epochs: int = 3
-    batch_size: int = 32
-    """Prompts of an update, over all processes."""
-    micro_batch: int = 4
-    """Prompts that one process takes at once."""
-    lr: float = 2e-5
-    warmup: float = 0.03
-    """Share of the updates over which the learning rate rises from 0; then a cosine to 0."""
-    clip_norm: float = 1.0
-    seed: int = 42
-    precision: Precision = "bfloat16"
-    """Of the language model and its activations; what trains is kept in float32."""
-    checkpointing: bool = False
-    """Compute activations of the language model again in the backward pass, to save memory."""
-    attention: Attention = "sdpa"
-    """Of the language model; ``flash_attention_2`` needs the package flash-attn and a GPU."""
-    packed: bool = False
-    """Give the language model the prompts of a micro-batch in one row, without padding."""
-    by_clip: bool = False
-    """Put the pairs of a clip into one batch, not pairs of like length; with ``packed`` what they
-    begin with is computed once. Other batches, so another course of the training."""
-    zero: Zero = "2"
-    log_every: int = 10
-    checkpoint_every: int = 200
-    """Updates between two checkpoints."""
-
-    def __post_init__(self) -> None:
-        counts = ("epochs", "batch_size", "micro_batch", "log_every", "checkpoint_every")
-        wrong = [f"{k} is {getattr(self, k)}, at least 1" for k in counts if getattr(self, k) < 1]
-        if self.batch_size % self.micro_batch:
-            wrong.append(f"batch_size {self.batch_size} is no multiple of micro_batch")
-        if self.lr <= 0 or self.clip_norm <= 0:
-            wrong.append("lr and clip_norm must be positive")
-        if not 0 <= self.warmup < 1:
-            wrong.append(f"warmup is a share from 0 to 1, not {self.warmup}")
-        if self.precision == "float16":
-            wrong.append("precision float16 is for inference; train in bfloat16 or float32")
-        if self.attention != "sdpa" and self.precision == "float32":
-            wrong.append(f"attention {self.attention} needs precision bfloat16")
-        if wrong:
-            raise ConfigError("training: " + "; ".join(wrong))
-
-
-def read_recipe(path: str | Path) -> LvlmRecipe:
-    """A recipe from a YAML file.
-
-    Raises:
-        InputError: not YAML, unknown settings, or values that cannot be used.
-    """
-    return from_plain(LvlmRecipe, read_yaml(path), str(path))
-
-
-def learning_rate(recipe: LvlmRecipe, step: int, total: int) -> float:
-    """Linear warm-up from 0, then half a cosine to 0; ``step`` from 0."""
-    warm = math.ceil(recipe.warmup * total)
-    if step < warm:
-        return recipe.lr * step / warm
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
 
 
 def train(recipe: LvlmRecipe, out: str | Path, *, report: Report | None = None) -> Path:
@@ -171,7 +78,7 @@ def train(recipe: LvlmRecipe, out: str | Path, *, report: Report | None = None) 
             raise RunError(f"{out / 'model'}: already trained; choose another run folder")
         run = _Run(recipe, out, device, report)
         if rank == 0:
-            _claim(out, recipe)
+            checkpoints.claim(out, recipe)
         if dist.is_initialized():
             dist.barrier()
         run.go()
@@ -215,12 +122,12 @@ class _Run:
 
     def go(self) -> None:
         recipe = self.recipe
-        saved = _latest(self.out)
+        saved = checkpoints.latest(self.out)
         step = 0
         state = None
         if saved is not None:
-            state, step = _read_checkpoint(saved)
-            _put(self.model, state, saved)
+            state, step = checkpoints.read(saved)
+            checkpoints.put(self.model, state, saved)
             log.info("%s: going on from update %d of %d", self.out, step, self.total)
         if recipe.checkpointing:
             self.model.language_model.gradient_checkpointing_enable(
@@ -233,7 +140,7 @@ class _Run:
         if state is not None:
             engine.load(state, step, self._micro_batches(step)[0])
         ceiling = matmul_flops(self.device, getattr(torch, recipe.precision))
-        history = _History(self.out, step, self.rank == 0, self._flops(), ceiling)
+        history = History(self.out, step, self.rank == 0, self._flops(), ceiling)
         while step < self.total:
             torch.manual_seed(
                 int(np.random.SeedSequence([recipe.seed, step, self.rank]).generate_state(1)[0])
@@ -257,7 +164,7 @@ class _Run:
             if step % recipe.checkpoint_every == 0 or step == self.total:
                 state = engine.state()
                 if self.rank == 0:
-                    _write_checkpoint(self.out, step, state)
+                    checkpoints.write(self.out, step, state)
         self._save(engine.state())
 
     def _engine(self) -> Engine:
@@ -377,150 +284,6 @@ def _start(projectors: Projectors, path: str, vocabulary: int) -> None:
             )
         with torch.no_grad():
             parameter.copy_(theirs[name])
-
-
-class _History:
-    """What happened since the last line of ``log.jsonl``."""
-
-    def __init__(
-        self,
-        out: Path,
-        step: int,
-        main: bool,
-        flops: Callable[[Batch], float],
-        ceiling: float,
-    ) -> None:
-        self.path, self.main, self.flops, self.ceiling = out / "log.jsonl", main, flops, ceiling
-        if main and self.path.exists():  # lines behind the checkpoint will be written again
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [
-                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
-            ]
-            self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self._forget()
-
-    def _forget(self) -> None:
-        self.sums: list[torch.Tensor] = []
-        self.supervised = self.tokens = 0
-        self.work = 0.0
-        self.since = time.perf_counter()
-
-    def add(self, loss: Loss, batch: Batch) -> None:
-        self.sums.append(loss.sum.detach())
-        self.supervised += loss.tokens
-        self.tokens += int(batch.mask.sum())
-        self.work += self.flops(batch)
-
-    def flush(self, step: int, epoch: float, rate: float, norm: float) -> dict[str, Any]:
-        device = self.sums[0].device
-        total = torch.stack(self.sums).sum().double().cpu()
-        counts = torch.tensor(
-            [float(total), float(self.supervised), float(self.tokens), self.work],
-            dtype=torch.float64,
-            device="cpu" if device.type == "cpu" else device,
-        )
-        if dist.is_initialized():
-            dist.all_reduce(counts)
-        seconds = time.perf_counter() - self.since
-        loss, supervised, tokens, work = counts.tolist()
-        line = {
-            "step": step,
-            "epoch": round(epoch, 4),
-            "loss": loss / max(supervised, 1),
-            "lr": rate,
-            "gradient_norm": norm,
-            "tokens_per_second": round(tokens / seconds, 1),
-            "mfu": round(work / seconds / (world()[1] * self.ceiling), 4),
-            "seconds": round(seconds, 3),
-        }
-        if self.main:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        self._forget()
-        return line
-
-
-def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a matrix product of this size on this device, the best of five."""
-    size = 4096 if device.type == "cuda" else 512
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best = math.inf
-    for _ in range(5):
-        begin = time.perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - begin)
-    return 2 * size**3 / best
-
-
-def _claim(out: Path, recipe: LvlmRecipe) -> None:
-    """Make the folder this run's own, or check that it already is."""
-    path = out / "config.yaml"
-    free = {"zero", "micro_batch", "log_every", "checkpoint_every", "checkpointing"}
-    free |= {"attention", "packed"}
-    plain = to_plain(recipe)
-    if path.exists():
-        before = to_plain(read_recipe(path))
-        changed = [k for k in plain if k not in free and before[k] != plain[k]]
-        if changed:
-            raise RunError(
-                f"{out}: holds a run with other settings ({', '.join(changed)}); give another "
-                "folder or remove it"
-            )
-        return
-    if out.exists() and any(out.iterdir()):
-        raise RunError(f"{out}: is there already and no run of this program; give another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(".config.yaml.part")
-    part.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
-    os.replace(part, path)
-
-
-def _latest(out: Path) -> Path | None:
-    found = [p for p in (out / "checkpoints").glob("*") if p.name.isdigit()]
-    return max(found, key=lambda p: int(p.name), default=None)
-
-
-def _write_checkpoint(out: Path, step: int, state: State) -> None:
-    """Write ``checkpoints/STEP`` whole, then drop the older ones."""
-    root = out / "checkpoints"
-    target, part = root / str(step), root / f".{step}.part"
-    if target.exists():
-        return
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write_weights(part / _STATE, state)
-    (part / _RECORD).write_text(json.dumps({"step": step}) + "\n", encoding="utf-8")
-    os.replace(part, target)
-    for old in root.iterdir():
-        if old != target:
-            shutil.rmtree(old)
-
-
-def _read_checkpoint(path: Path) -> tuple[State, int]:
-    try:
-        step = int(json.loads((path / _RECORD).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path / _RECORD}: cannot be read ({error}); remove {path} to start again"
-        ) from error
-    return read_weights(path / _STATE), step
-
-
-def _put(model: SkiLvlm, state: State, path: Path) -> None:
-    """The weights of a checkpoint into the model."""
-    wanted = trainable(model)
-    names = {name for name in state if not name.startswith(MOMENTS)}
-    odd = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
-    if names != set(wanted) or odd:
-        raise CheckpointError(
-            f"{path}: holds {sorted(names)}, this model trains {sorted(wanted)}; remove {path} to "
-            "start again"
-        )
-    with torch.no_grad():
-        for name, parameter in wanted.items():
-            parameter.copy_(state[name])
 
 
 def _size(parameter: torch.Tensor) -> int:
