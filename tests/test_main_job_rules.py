@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from apps.adl_mini import evaluation
+from apps.adl_mini.job import claim
+from apps.adl_mini.recipe import DEFAULT, read_recipe
 from apps.adl_mini.stages import true_captions
+from ski_data.errors import InputError
 from ski_data.manifest import Record
 from ski_eval import Predictions
 
@@ -75,3 +80,47 @@ def test_a_caption_holds_where_each_of_its_phrases_does():
         [True, True, True, False],
         [True, False, False, False],
     ]
+
+
+# whose folder it is
+
+
+def without(path, *keys):
+    """An earlier version's file, which knows nothing of the last of ``keys``."""
+    plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    part = plain
+    for key in keys[:-1]:
+        part = part[key]
+    del part[keys[-1]]
+    path.write_text(yaml.safe_dump(plain), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("keys", "default", "other"),
+    [(("pair_dropout",), 0.0, 0.5), (("scd", "alpha"), 10.0, 5.0), (("align", "seed"), 0, 1)],
+)
+def test_a_run_before_a_setting_was_there_has_its_default(tmp_path, keys, default, other):
+    settings = changed(read_recipe(DEFAULT), keys, default)
+    claim(tmp_path, settings)
+    without(tmp_path / "config.yaml", *keys)
+    before = (tmp_path / "config.yaml").read_bytes()
+    claim(tmp_path, settings)
+    assert (tmp_path / "config.yaml").read_bytes() == before
+    with pytest.raises(InputError, match="other settings"):
+        claim(tmp_path, changed(settings, keys, other))
+
+
+def changed(settings, keys, value):
+    """The settings with one of them, perhaps of a part, set."""
+    if len(keys) == 1:
+        return replace(settings, **{keys[0]: value})
+    return replace(settings, **{keys[0]: changed(getattr(settings, keys[0]), keys[1:], value)})
+
+
+def test_a_run_with_settings_that_are_no_more_is_refused(tmp_path):
+    settings = read_recipe(DEFAULT)
+    claim(tmp_path, settings)
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "gone: 1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"other settings.*gone"):
+        claim(tmp_path, settings)

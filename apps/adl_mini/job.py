@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 
@@ -129,21 +129,25 @@ def main_job(
 def claim(folder: Path, settings: AdlMiniRecipe) -> None:
     """Make the folder this recipe's own, or check that it already is.
 
+    A setting that a run of an earlier version does not name has its default.
+
     Raises:
         InputError: the folder holds a run with other settings, or something else.
     """
-    plain: Any = to_plain(settings)
     path = folder / "config.yaml"
     if path.exists():
-        if yaml.safe_load(path.read_text(encoding="utf-8")) != plain:
-            raise InputError(
-                f"{folder}: holds a run with other settings; give another --out or remove it"
-            )
+        other = f"{folder}: holds a run with other settings; give another --out or remove it"
+        try:
+            earlier = read_recipe(path)
+        except InputError as error:  # settings that this version no longer takes
+            raise InputError(f"{other} ({error})") from error
+        if earlier != settings:
+            raise InputError(other)
         return
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: is not empty and holds no run; give another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(to_plain(settings), sort_keys=False), encoding="utf-8")
 
 
 def main() -> int:
