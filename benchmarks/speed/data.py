@@ -11,7 +11,7 @@ from typing import Literal
 from benchmarks.speed.data_store import measure_store
 from benchmarks.speed.data_text import measure_text
 from benchmarks.speed.data_video import measure_video
-from benchmarks.speed.measure import Row, as_json, as_table, machine
+from benchmarks.speed.measure import Row, as_json, as_table, at_least_one, machine
 from ski_data import command
 from ski_data.errors import InputError
 
@@ -32,12 +32,33 @@ def benchmark(
         folder: Where to make files (removed at the end); the system's temporary folder by default.
         json: Print one JSON object instead of a table.
     """
-    if clips < 1:
-        raise InputError(f"--clips must be at least 1, not {clips}")
+    rows = measure(part=part, clips=clips, folder=folder)
+    if json:
+        print(as_json(rows))
+    else:
+        print(", ".join(f"{key}: {value}" for key, value in machine().items()))
+        print(as_table(rows))
+
+
+def measure(
+    *, part: Part = "all", clips: int, folder: str | None = None, quick: bool = False
+) -> list[Row]:
+    """The rows of a part, or of all.
+
+    Args:
+        part: Only one part.
+        clips: Clips of the skeleton store.
+        folder: Where to make files (removed at the end).
+        quick: Short texts and small videos, to see that everything runs.
+
+    Raises:
+        InputError: No clips, or not enough room for them.
+    """
+    at_least_one(clips=clips)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=folder, prefix="ski-speed-") as made:
         if part in ("all", "text"):
-            rows += measure_text(Path(made))
+            rows += measure_text(Path(made), quick=quick)
         if part in ("all", "store"):
             if (free := shutil.disk_usage(made).free) < clips * BYTES_PER_CLIP:
                 raise InputError(
@@ -46,12 +67,8 @@ def benchmark(
                 )
             rows += measure_store(Path(made), clips)
         if part in ("all", "video"):
-            rows += measure_video(Path(made))
-    if json:
-        print(as_json(rows))
-    else:
-        print(", ".join(f"{key}: {value}" for key, value in machine().items()))
-        print(as_table(rows))
+            rows += measure_video(Path(made), quick=quick)
+    return rows
 
 
 if __name__ == "__main__":

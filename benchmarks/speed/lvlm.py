@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.speed.ceiling import bfloat16_instructions, half_precision
-from benchmarks.speed.measure import at_least_one, machine, print_tables
+from benchmarks.speed.measure import Cells, Facts, at_least_one, machine, print_tables
 from benchmarks.speed.plain_lvlm import PlainLvlm
 from ski_data import command
 from ski_lvlm.conversations import length_grouped
@@ -145,6 +145,24 @@ def benchmark(
         quick: A toy model, to see that everything runs.
         json: Print one JSON object instead of a table.
     """
+    facts, rows = measure(
+        repeats=repeats,
+        pairs=pairs,
+        clips=clips,
+        new_tokens=new_tokens,
+        threads=threads,
+        quick=quick,
+    )
+    if json:
+        print(dumps({"machine": facts, "rows": rows}, indent=1))
+        return
+    print_tables(facts, rows)
+
+
+def measure(
+    *, repeats: int, pairs: int, clips: int, new_tokens: int, threads: int, quick: bool
+) -> tuple[Facts, list[Cells]]:
+    """Facts of the run and its rows; see :func:`benchmark`."""
     at_least_one(repeats=repeats, pairs=pairs, clips=clips, new_tokens=new_tokens, threads=threads)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -165,7 +183,7 @@ def benchmark(
                 best = f"{way.task}, {way.name}: {min(way.seconds):.2f} s"
                 print(f"run {number + 1}: {best}", file=sys.stderr, flush=True)
         rows = [row(way, ways, ceiling) for way in ways]
-        facts: dict[str, str | int | float] = dict(machine()) | {
+        facts: Facts = machine() | {
             "torch": torch.__version__,
             "threads": threads,
             "device": torch.cuda.get_device_name() if gpu else "cpu",
@@ -178,10 +196,7 @@ def benchmark(
             facts[f"projected hours of {EPOCHS} x {PAIRS} pairs on {GPUS} such GPUs"] = round(
                 hours, 2
             )
-    if json:
-        print(dumps({"machine": facts, "rows": rows}, indent=1))
-        return
-    print_tables(facts, rows)
+    return facts, rows
 
 
 def build(sizes: Sizes, device: torch.device) -> SkiLvlm:
@@ -339,7 +354,7 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     return torch.mm(left, right)
 
 
-def row(way: Way, ways: list[Way], ceiling: float) -> dict[str, str | float]:
+def row(way: Way, ways: list[Way], ceiling: float) -> Cells:
     """One row of the table; ratios are those of the best runs."""
     rate = way.tokens / min(way.seconds)
     other = next(w for w in ways if (w.task, w.name) == (way.task, PLAIN))

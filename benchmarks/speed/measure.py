@@ -29,6 +29,8 @@ class Row:
         floor_value: That one's figure.
         more_is_better: Whether larger figures are better, as for rates.
         goal: Least ratio that is aimed at, if any.
+        plain: Whether it is compared with the straightforward way of doing the same, not with a
+            floor.
     """
 
     what: str
@@ -38,12 +40,19 @@ class Row:
     floor_value: float
     more_is_better: bool = True
     goal: float | None = None
+    plain: bool = False
 
     @property
     def ratio(self) -> float:
         """How many times as good as the floor."""
         ours, theirs = self.value, self.floor_value
         return ours / theirs if self.more_is_better else theirs / ours
+
+
+Facts = dict[str, str | int | float]
+"""What a figure hangs on, by name."""
+Cells = dict[str, str | float]
+"""A row of a table by its columns."""
 
 
 def best(function: Callable[[], object], times: int = 9) -> float:
@@ -56,7 +65,7 @@ def best(function: Callable[[], object], times: int = 9) -> float:
     return max(min(seconds), 1e-9)
 
 
-def machine() -> dict[str, str | int]:
+def machine() -> Facts:
     """Where and when this was measured."""
     model = platform.processor() or platform.machine()
     if (table := Path("/proc/cpuinfo")).is_file():
@@ -82,8 +91,8 @@ def as_table(rows: Iterable[Row]) -> str:
         if row.goal is not None and row.ratio < row.goal:
             goal += " (missed)"
         lines.append(
-            f"| {row.what} | {_number(row.value)} {row.unit} | {row.floor} | "
-            f"{_number(row.floor_value)} {row.unit} | {_number(row.ratio)} | {goal} |"
+            f"| {row.what} | {number(row.value)} {row.unit} | {row.floor} | "
+            f"{number(row.floor_value)} {row.unit} | {number(row.ratio)} | {goal} |"
         )
     return "\n".join(lines)
 
@@ -112,11 +121,12 @@ def print_tables(facts: Mapping[str, object], *tables: Sequence[Mapping[str, str
         print("| " + " | ".join(rows[0]) + " |")
         print("| --- | --- |" + " ---: |" * (len(rows[0]) - 2))
         for row in rows:
-            cells = (v if isinstance(v, str) else _number(v) for v in row.values())
+            cells = (v if isinstance(v, str) else number(v) for v in row.values())
             print("| " + " | ".join(cells) + " |")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits, or whole thousands."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -24,7 +24,7 @@ from benchmarks.speed.ceiling import (
     half_precision,
     seconds_of,
 )
-from benchmarks.speed.measure import at_least_one, machine, print_tables
+from benchmarks.speed.measure import Cells, Facts, at_least_one, machine, print_tables
 from benchmarks.speed.plain_hyperformer import PlainHyperformer
 from ski_data import command
 from ski_skeleton.fold import fold_batch_norm
@@ -73,6 +73,19 @@ def benchmark(
         uncompiled: Leave out torch.compile, which needs a C++ compiler.
         json: Print one JSON object instead of a table.
     """
+    facts, rows = measure(
+        repeats=repeats, clips=clips, frames=frames, threads=threads, uncompiled=uncompiled
+    )
+    if json:
+        print(dumps({"machine": facts, "rows": rows}, indent=1))
+        return
+    print_tables(facts, rows)
+
+
+def measure(
+    *, repeats: int, clips: int, frames: int, threads: int, uncompiled: bool
+) -> tuple[Facts, list[Cells]]:
+    """Facts of the run and its rows; see :func:`benchmark`."""
     at_least_one(repeats=repeats, clips=clips, frames=frames, threads=threads)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -90,7 +103,7 @@ def benchmark(
             ceiling.measure()
             way.seconds.append(seconds_of(way.run, threads))
     rows = [row(way, ways, work, clips, ceiling) for way in ways]
-    facts: dict[str, str | int | float] = dict(machine()) | {
+    facts: Facts = machine() | {
         "torch": torch.__version__,
         "threads": threads,
         "bfloat16 instructions": bfloat16_instructions(),
@@ -99,10 +112,7 @@ def benchmark(
         "1x1 convolution, GFLOP/s": round(ceiling.convolution / 1e9),
         "relative deviation of bfloat16 features": round(deviation, 5),
     }
-    if json:
-        print(dumps({"machine": facts, "rows": rows}, indent=1))
-        return
-    print_tables(facts, rows)
+    return facts, rows
 
 
 def lively(model: Hyperformer) -> Hyperformer:
@@ -168,9 +178,7 @@ def ways_of(model: Hyperformer, batch: Tensor, labels: Tensor, *, compiled: bool
     return found
 
 
-def row(
-    way: Way, ways: list[Way], work: float, clips: int, ceiling: Ceiling
-) -> dict[str, str | float]:
+def row(way: Way, ways: list[Way], work: float, clips: int, ceiling: Ceiling) -> Cells:
     """One row of the table; ratios are those of the best runs and of the median ones."""
     best = min(way.seconds)
     plain = next(other for other in ways if other.task == way.task and other.name == "plain")

@@ -26,7 +26,7 @@ from benchmarks.speed.ceiling import (
     half_precision,
     seconds_of,
 )
-from benchmarks.speed.measure import at_least_one, machine, print_tables
+from benchmarks.speed.measure import Cells, Facts, at_least_one, machine, print_tables
 from benchmarks.speed.plain_vlm import PlainScd
 from benchmarks.speed.skeleton import lively
 from benchmarks.speed.vlm_loader import measure_stall
@@ -131,6 +131,19 @@ def benchmark(
         quick: Toy towers, to see that everything runs.
         json: Print one JSON object instead of tables.
     """
+    facts, rows, loader = measure(
+        repeats=repeats, clips=clips, test_clips=test_clips, threads=threads, quick=quick
+    )
+    if json:
+        print(dumps({"machine": facts, "rows": rows, "loader": loader}, indent=1))
+        return
+    print_tables(facts, rows, [loader])
+
+
+def measure(
+    *, repeats: int, clips: int, test_clips: int, threads: int, quick: bool
+) -> tuple[Facts, list[Cells], Cells]:
+    """Facts of the run, its rows, and the loader's row; see :func:`benchmark`."""
     at_least_one(repeats=repeats, clips=clips, test_clips=test_clips, threads=threads)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -152,7 +165,7 @@ def benchmark(
         loop = Loop(task.student, sizes)
         stall = measure_stall(Path(made), loop.run, sizes.student.frames, loop.student.image_size)
     rows = [row(way, ways, ceiling) for way in ways]
-    facts: dict[str, str | int | float] = dict(machine()) | {
+    facts: Facts = machine() | {
         "torch": torch.__version__,
         "threads": threads,
         "bfloat16 instructions": bfloat16_instructions(),
@@ -162,10 +175,7 @@ def benchmark(
         "of logits at a new model's scale": round(cosines * float(scale), 5),
         "of logits at a trained CLIP's scale": round(cosines * LARGEST_SCALE, 5),
     }
-    if json:
-        print(dumps({"machine": facts, "rows": rows, "loader": stall.row()}, indent=1))
-        return
-    print_tables(facts, rows, [stall.row()])
+    return facts, rows, stall.row()
 
 
 def published() -> Sizes:
@@ -304,7 +314,7 @@ class Loop:
             self.student.score(self.student.normalise(video), self.texts)
 
 
-def row(way: Way, ways: list[Way], ceiling: Ceiling) -> dict[str, str | float]:
+def row(way: Way, ways: list[Way], ceiling: Ceiling) -> Cells:
     """One row of the table; ratios are those of the best runs."""
     other = next(w for w in ways if (w.task, w.name) == (way.task, way.beside))
     ratio, rate = other.seconds / way.seconds, way.work / way.seconds

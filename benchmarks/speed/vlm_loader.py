@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from benchmarks.speed.measure import Cells
 from ski_data.manifest import Record
 from ski_data.paired import PairedDataset
 from ski_data.synthetic.dataset import encode
@@ -30,7 +31,7 @@ class Stall:
     alone: float
     """Processor seconds that one process takes for a clip."""
 
-    def row(self) -> dict[str, str | float]:
+    def row(self) -> Cells:
         """For the table."""
         batches = BATCHES - 1
         return {
