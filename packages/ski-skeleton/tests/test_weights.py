@@ -31,6 +31,8 @@ def test_safetensors_round_trip(tmp_path, state):
     read = read_weights(tmp_path / "w.safetensors")
     assert all(torch.equal(read[k], v) for k, v in state.items())
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+    (tmp_path / "new").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
 class Trap:

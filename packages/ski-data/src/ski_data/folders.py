@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,23 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         remove_empty(made)
+
+
+@contextmanager
+def usual_permissions(path: Path | str) -> Iterator[None]:
+    """Give the file that is written inside the permissions that new files have here.
+
+    Writers of safetensors make files that none but their owner can read.
+    """
+    path = Path(path)
+    path.touch()
+    usual = stat.S_IMODE(path.stat().st_mode)
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    path.chmod(usual)
 
 
 def _beside(path: Path) -> Path:

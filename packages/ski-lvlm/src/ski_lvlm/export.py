@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from ski_data.folders import whole_folder
+from ski_data.folders import usual_permissions, whole_folder
 from ski_lvlm.caption import QUESTION, Captioner
 from ski_lvlm.feature_store import FeatureStore
 from ski_lvlm.features import Report
@@ -66,7 +66,8 @@ def export_prompts(
             room = room_for(captioner.model.language_model, length, sampling.max_new_tokens)
             embeds = captioner.model.embed(prompt)[0].to(captioner.model.language_model.dtype)
             file = f"prompts/{number:06d}.safetensors"
-            save_file({EMBEDS: embeds.contiguous().cpu()}, folder / file)
+            with usual_permissions(folder / file):
+                save_file({EMBEDS: embeds.contiguous().cpu()}, folder / file)
             line: dict[str, Any] = {
                 "video": video,
                 "file": file,

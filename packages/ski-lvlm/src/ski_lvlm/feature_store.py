@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
+from ski_data.folders import usual_permissions
 from ski_data.plain_pickle import read_plain_pickle
 from ski_lvlm.errors import FeatureError
 
@@ -221,7 +222,8 @@ class FeatureWriter:
                 break
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            save_file(self._waiting, part)
+            with usual_permissions(part):
+                save_file(self._waiting, part)
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ski_data.errors import MissingFileError
+from ski_data.folders import usual_permissions
 from ski_skeleton.errors import CheckpointError
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
@@ -72,9 +73,10 @@ def write_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
     """Write a state dict as safetensors; the file appears whole or not at all."""
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
-    safetensors.torch.save_file(
-        {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}, part
-    )
+    with usual_permissions(part):
+        safetensors.torch.save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}, part
+        )
     os.replace(part, path)
 
 

@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 
 from ski_data.config import to_plain
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
-from ski_data.folders import missing_parents, remove_empty
+from ski_data.folders import missing_parents, remove_empty, usual_permissions
 from ski_data.manifest import Record
 from ski_data.progress import Progress
 from ski_data.text import read_text
@@ -236,7 +236,8 @@ def _write_shards(
 
 def _save(path: Path, arrays: dict[str, np.ndarray], header: dict[str, str]) -> None:
     part = path.with_name(f".{path.name}.part")
-    save_file(arrays, part, header)
+    with usual_permissions(part):
+        save_file(arrays, part, header)
     os.replace(part, path)
 
 

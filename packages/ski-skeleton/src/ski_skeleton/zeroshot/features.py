@@ -15,7 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
-from ski_data.folders import missing_parents, remove_empty
+from ski_data.folders import missing_parents, remove_empty, usual_permissions
 
 SCHEMA = "ski-skeleton/features/1"
 _NUMBERS = ("labels", "subjects", "cameras", "setups")
@@ -132,11 +132,12 @@ def save_features(features: FeatureSet, path: str | Path) -> Path:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.numpy.save_file(
-            {k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None},
-            part,
-            metadata={"ski": json.dumps(header, ensure_ascii=False)},
-        )
+        with usual_permissions(part):
+            safetensors.numpy.save_file(
+                {k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None},
+                part,
+                metadata={"ski": json.dumps(header, ensure_ascii=False)},
+            )
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ski_data.errors import InputError, MissingFileError
+from ski_data.folders import usual_permissions
 from ski_data.text import read_text
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.text.clip import ClipConfig, ClipTextTower, build_clip
@@ -250,7 +251,8 @@ def write_vectors(path: str | Path, names: Sequence[str], texts: ClassTexts) -> 
         for key, value in zip(_AXES, texts, strict=True)
         if value is not None
     }
-    safetensors.torch.save_file(content, path, {"names": json.dumps(list(names))})
+    with usual_permissions(path):
+        safetensors.torch.save_file(content, path, {"names": json.dumps(list(names))})
 
 
 def _read_table(
