@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.adl_mini_vlm import rows as students
 from benchmarks.bench import __main__ as program
-from benchmarks.bench import harness, plan, recipes
+from benchmarks.bench import adl_rows, harness, plan, recipes
 from benchmarks.bench.adl import AdlMini
 from benchmarks.bench.jobs import Job, filled, finish, finished, ordered
 from benchmarks.bench.launch import Launcher, read_launcher
@@ -235,7 +235,7 @@ def test_tiny_and_full_share_nothing():
     tiny, full = (AdlMini(scale) for scale in ("tiny", "full"))
     table = read_table("table2")
     ids = [
-        {job.id for row in table.rows for job in jobs_of(adl.cells(table, row, 1))}
+        {job.id for row in table.rows for job in jobs_of(adl_rows.cells(adl, table, row, 1))}
         for adl in (tiny, full)
     ]
     assert ids[0]

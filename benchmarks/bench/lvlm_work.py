@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.bench.adl_words import COLUMNS, NAMED
 from benchmarks.bench.jobs import write_text
 from benchmarks.lvlm_smollm2 import runs as smollm2
 from benchmarks.lvlm_smollm2.pairs import named, phrase
@@ -22,10 +23,6 @@ from ski_lvlm.feature_store import FeatureStore, finish
 from ski_lvlm.features import SkeletonTokens, skeleton_features
 
 VOCABULARY = 400
-NAMED = "class named"
-"""Share of answers that name the right class and no other."""
-METRICS = ("BLEU-4", "ROUGE-L", "CIDEr-D", NAMED)
-"""Figures of answers on adl-mini."""
 _QUESTIONS = (("Q", "q", "question"), ("Q1", "cons_Q1"), ("Q2", "cons_Q2"))
 
 
@@ -121,7 +118,7 @@ def scores(clips: Sequence[Record], texts: dict[str, str]) -> dict[str, dict[str
     found = score_captions(texts, references, rng=rng, allow_empty=True)
     told: dict[str, dict[str, object]] = {}
     for one in found:
-        if one.metric in METRICS:
+        if one.metric in COLUMNS:
             ends = None if one.interval is None else [one.interval.low, one.interval.high]
             told[one.metric] = {"value": one.value, "interval": ends, "n": one.n}
     right = [named(texts[clip.name]) == clip.caption for clip in clips]

@@ -105,6 +105,17 @@ class Given:
         """Where a data set is."""
         return next((place for place in self.places if place.dataset == dataset), None)
 
+    def needed(self, dataset: str) -> Place:
+        """Where a data set is that was looked for before.
+
+        Raises:
+            InputError: not given.
+        """
+        place = self.place(dataset)
+        if place is None:
+            raise InputError(f"{dataset}: not given")
+        return place
+
     def weight_file(self, stem: str) -> Path | None:
         """A file of weights by its name without ending, if it is there."""
         if self.weights is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.bench import recipes
+from benchmarks.bench import adl_rows, rows
 from benchmarks.bench.adl import NAME, AdlMini, Scale
 from benchmarks.bench.cells import Cell
 from benchmarks.bench.jobs import write_text
@@ -52,8 +52,8 @@ class Request:
                 if row.method is None:
                     continue
                 if given.adl_mini:
-                    found += adl.cells(table, row, self.seeds or adl.seeds)
-                found += recipes.cells(table, row, given, self.seeds or SEEDS, self.judge)
+                    found += adl_rows.cells(adl, table, row, self.seeds or adl.seeds)
+                found += rows.cells(table, row, given, self.seeds or SEEDS, self.judge)
         return found
 
 
