@@ -205,7 +205,8 @@ def test_average_is_the_mean_of_the_metrics(first, second):
     expected = (np.mean([s for _, s in first]) + np.mean(second)) / 10
     assert found[2].value == pytest.approx(expected)
     for figure in found:
-        assert figure.interval.low <= figure.value <= figure.interval.high
+        span = figure.interval
+        assert span is None or span.low <= figure.value <= span.high
         assert figure.lowest == pytest.approx(figure.value)
 
 

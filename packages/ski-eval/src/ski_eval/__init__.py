@@ -18,6 +18,7 @@ from ski_eval.accuracy import (
     topk_accuracy,
     zsl,
 )
+from ski_eval.bootstrap import bootstrap_interval, bootstrap_resamples, bootstrap_sums
 from ski_eval.calibration import Calibration, ReliabilityBin, calibration_error, softmax
 from ski_eval.caption_tokens import caption_tokens
 from ski_eval.captions import CaptionScore, cider_d, rouge_l, score_captions
@@ -25,6 +26,7 @@ from ski_eval.comparison import Comparison, compare_cards, compare_files
 from ski_eval.curves import embedding_figure, reliability_figure, sweep_figure
 from ski_eval.embeddings import Embeddings, load_embeddings, project, save_embeddings
 from ski_eval.errors import ExistingOutputError, InputError, MissingFileError, SkiEvalError
+from ski_eval.intervals import Interval, SeedsSummary, seeds_summary
 from ski_eval.plots import (
     accuracy_bars_figure,
     confusion_matrix_figure,
@@ -52,17 +54,7 @@ from ski_eval.segments import (
     read_segments,
     t_iou,
 )
-from ski_eval.statistics import (
-    Interval,
-    PairedDifference,
-    SeedsSummary,
-    bootstrap_interval,
-    bootstrap_resamples,
-    bootstrap_sums,
-    holm,
-    paired_difference,
-    seeds_summary,
-)
+from ski_eval.significance import PairedDifference, holm, paired_difference
 from ski_eval.tables import (
     Table,
     accuracy_table,

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ski_eval.accuracy import check_scores
+from ski_eval.bootstrap import bootstrap_sums
 from ski_eval.errors import InputError
-from ski_eval.statistics import Interval, bootstrap_sums
+from ski_eval.intervals import Interval
 
 Binning = Literal["width", "mass"]
 

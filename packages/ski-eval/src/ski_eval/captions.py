@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ski_eval.bootstrap import bootstrap_sums
 from ski_eval.caption_tokens import caption_tokens
 from ski_eval.errors import InputError
-from ski_eval.statistics import Interval, bootstrap_sums
+from ski_eval.intervals import Interval
 
 Tokens = Sequence[str]
 ORDERS = 4

@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 
 from ski_eval.errors import InputError
+from ski_eval.intervals import Interval
 from ski_eval.predictions import load_predictions
 from ski_eval.results import ResultCard, read_card
 from ski_eval.scoring import compare
-from ski_eval.statistics import Interval, PairedDifference, Verdict, holm, paired_difference
+from ski_eval.significance import PairedDifference, Verdict, holm, paired_difference
 from ski_eval.text_files import NAMES, read_records, text_of
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ski_eval.calibration import Calibration
 from ski_eval.errors import InputError
+from ski_eval.intervals import Interval
 from ski_eval.plots import (
     _FAINT,
     _INK,
@@ -21,7 +22,6 @@ from ski_eval.plots import (
     _short,
     _styled,
 )
-from ski_eval.statistics import Interval
 
 Point = tuple[float, float, "Interval | None"]
 _MARKS = "os^Dv*"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ski_eval.errors import InputError
-from ski_eval.statistics import Interval
+from ski_eval.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ski_eval.bootstrap import bootstrap_resamples
 from ski_eval.calibration import softmax
 from ski_eval.errors import InputError
+from ski_eval.intervals import Interval
 from ski_eval.predictions import Predictions
-from ski_eval.statistics import Interval, bootstrap_resamples
 
 Confidence = Literal["probability", "logit", "energy"]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ski_eval import files
 from ski_eval.errors import InputError, MissingFileError
-from ski_eval.statistics import Interval
+from ski_eval.intervals import Interval
 
 VERSION = 1
 _KIND = "ski-eval/result-card/"

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from ski_eval.accuracy import calibrated, gzsl, hits, topk_accuracy, unseen_part
 from ski_eval.accuracy import mean_class_accuracy as macro_accuracy
+from ski_eval.bootstrap import bootstrap_interval
 from ski_eval.errors import InputError
+from ski_eval.intervals import Interval
 from ski_eval.predictions import Predictions
-from ski_eval.statistics import Interval, PairedDifference, bootstrap_interval, paired_difference
+from ski_eval.significance import PairedDifference, paired_difference
 
 
 @dataclass(frozen=True)

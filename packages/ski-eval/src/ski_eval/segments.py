@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ski_eval import files
+from ski_eval.bootstrap import group_weights, percentiles
 from ski_eval.errors import InputError
-from ski_eval.statistics import Interval, group_weights
+from ski_eval.intervals import Interval
 from ski_eval.text_files import NAMES, read_records, text_of
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -115,10 +116,7 @@ def detection(
         interval = None
         if draws is not None:
             drawn = draws[:, i] if threshold is not None else draws.mean(axis=1)
-            tail = (1.0 - level) / 2.0
-            low, high = np.quantile(drawn, [tail, 1.0 - tail])
-            method = f"bootstrap, {len(videos)} videos"
-            interval = Interval(min(float(low), value), max(float(high), value), level, method)
+            interval = percentiles(drawn, value, level, f"bootstrap, {len(videos)} videos")
         by_class = dict(zip(labels, column.tolist(), strict=True))
         found.append(DetectionScore(threshold, value, interval, by_class))
     return found

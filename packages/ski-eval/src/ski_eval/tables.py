@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ski_eval.errors import InputError
+from ski_eval.intervals import Interval
 from ski_eval.results import ResultCard
-from ski_eval.statistics import Interval
 
 UNDEFINED = "undefined"
 

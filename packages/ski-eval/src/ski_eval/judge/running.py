@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ski_eval.bootstrap import bootstrap_sums
 from ski_eval.errors import InputError
+from ski_eval.intervals import Interval
 from ski_eval.judge.backends import Judge, JudgeError
 from ski_eval.judge.cache import ReplyCache, reply_key
 from ski_eval.judge.prompts import BEST, METRICS, Item, asked_again, messages, parse_score
-from ski_eval.statistics import Interval, bootstrap_sums
 
 ASKED = 3
 """How often an answer of the wrong form is asked for, in all."""
