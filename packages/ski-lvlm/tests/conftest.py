@@ -57,6 +57,17 @@ def golden(golden_folder):
 
 
 @pytest.fixture(scope="session")
+def tiny(tmp_path_factory, golden_folder):
+    """A folder of a base model, features and pairs, for :func:`tiny_lvlm.write_recipe`."""
+    from tiny_lvlm import make_base, make_data
+
+    folder = tmp_path_factory.mktemp("tiny")
+    make_base(folder / "base", golden_folder / "tiny_tokenizer")
+    make_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory, golden_folder):
     """A model that learns from its clips which of four sentences to say."""
     from tiny_lvlm import make_base, make_data, teach_sentences, write_recipe

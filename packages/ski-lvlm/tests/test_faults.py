@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_lvlm import make_base, make_data, write_recipe
+from tiny_lvlm import write_recipe
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ski_data.instructions import read_instructions
@@ -18,17 +18,10 @@ from ski_lvlm.conversations import Conversations, PromptConfig
 from ski_lvlm.feature_store import FeatureStore
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, golden_folder):
-    folder = tmp_path_factory.mktemp("whole")
-    make_base(folder / "base", golden_folder / "tiny_tokenizer")
-    make_data(folder, clips=8)
-    return folder
-
-
 @pytest.fixture
-def tiny(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "tiny")
+def tiny(tiny, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(tiny, tmp_path / "tiny")
 
 
 @pytest.fixture

@@ -10,18 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_lvlm import losses, make_base, make_data, write_recipe
+from tiny_lvlm import losses, write_recipe
 
 from ski_lvlm.recipe import read_recipe
 from ski_lvlm.train import train
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory, golden_folder):
-    folder = tmp_path_factory.mktemp("tiny")
-    make_base(folder / "base", golden_folder / "tiny_tokenizer")
-    make_data(folder)
-    return folder
 
 
 def start(recipe, out, processes):

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 import yaml
-from tiny_lvlm import losses, make_base, make_data
+from tiny_lvlm import losses
 
 from ski_data.config import to_plain
 from ski_lvlm.cli import main
@@ -14,14 +14,6 @@ from ski_lvlm.train import train
 
 FOLDER = files("ski_lvlm") / "recipes"
 NAMES = sorted(item.name for item in FOLDER.iterdir() if item.name.endswith(".yaml"))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory, golden_folder):
-    folder = tmp_path_factory.mktemp("tiny")
-    make_base(folder / "base", golden_folder / "tiny_tokenizer")
-    make_data(folder, clips=8)
-    return folder
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,7 +39,7 @@ def test_recipe_loads_dry_runs_and_trains(tiny, tmp_path, capsys, name):
     path.write_text(yaml.safe_dump(to_plain(small)))
     assert main(["train", str(path), "--out", str(tmp_path / "run"), "--dry_run"]) == 0
     out = capsys.readouterr().out
-    assert "pairs: 8, updates: 1," in out
+    assert "pairs: 24, updates: 3," in out
     assert "note" not in out
     assert ("projectors.boundary (6, 16)" in out) == recipe.boundary_rows
     assert not (tmp_path / "run").exists()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from tiny_lvlm import losses, make_base, make_data, write_recipe
+from tiny_lvlm import losses, write_recipe
 
 from ski_data.errors import InputError
 from ski_lvlm.cli import main
@@ -15,14 +15,6 @@ from ski_lvlm.recipe import LvlmRecipe, learning_rate, read_recipe
 from ski_lvlm.train import train
 from ski_skeleton.errors import CheckpointError, DivergedError, RunError
 from ski_skeleton.weights import read_weights, write_weights
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory, golden_folder):
-    folder = tmp_path_factory.mktemp("tiny")
-    make_base(folder / "base", golden_folder / "tiny_tokenizer")
-    make_data(folder)
-    return folder
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ from ski_lvlm.base import BaseConfig, meta_language_model
 from ski_lvlm.engine import shipped_config
 from ski_lvlm.errors import ConfigError, SkiLvlmError
 from ski_lvlm.feature_store import FeatureStore
-from ski_lvlm.lvlm_folder import LvlmConfig, assemble
+from ski_lvlm.lvlm_folder import assemble
 from ski_lvlm.model import ROWS_AT_ONCE, SkiLvlm
-from ski_lvlm.projector import ProjectorConfig
-from ski_lvlm.recipe import LvlmRecipe
+from ski_lvlm.recipe import LvlmRecipe, model_config
 
 GIB = 2**30
 PUBLISHED = {"video": (356, 1024), "skeleton": (256, 216)}
@@ -140,15 +139,9 @@ def _model(recipe: LvlmRecipe, channels: Mapping[str, int]) -> SkiLvlm:
         BaseConfig(recipe.base.name, recipe.base.revision, recipe.base.gguf_file),
         precision=recipe.precision,
     )
-    sizes = ProjectorConfig(
-        width=language_model.get_input_embeddings().weight.shape[1],
-        video_channels=channels.get("video"),
-        skeleton_channels=channels.get("skeleton"),
-        layers=recipe.projector_layers,
-        boundary_rows=recipe.boundary_rows,
-    )
+    width = language_model.get_input_embeddings().weight.shape[1]
     with torch.device("meta"):
-        return assemble(language_model, 0, LvlmConfig(recipe.base, sizes, recipe.lora))
+        return assemble(language_model, 0, model_config(recipe, width, channels))
 
 
 def _tokens(recipe: LvlmRecipe, name: str, notes: list[str]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from ski_lvlm.base import Attention, BaseConfig, Precision
 from ski_lvlm.conversations import PromptConfig
 from ski_lvlm.engine import Zero
 from ski_lvlm.errors import ConfigError
-from ski_lvlm.lvlm_folder import LoraSettings
+from ski_lvlm.lvlm_folder import LoraSettings, LvlmConfig
+from ski_lvlm.projector import ProjectorConfig
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,18 @@ class LvlmRecipe:
             wrong.append(f"attention {self.attention} needs precision bfloat16")
         if wrong:
             raise ConfigError("training: " + "; ".join(wrong))
+
+
+def model_config(recipe: LvlmRecipe, width: int, channels: Mapping[str, int]) -> LvlmConfig:
+    """What is trained, for a base model of this width and features of so many channels."""
+    sizes = ProjectorConfig(
+        width=width,
+        video_channels=channels.get("video"),
+        skeleton_channels=channels.get("skeleton"),
+        layers=recipe.projector_layers,
+        boundary_rows=recipe.boundary_rows,
+    )
+    return LvlmConfig(recipe.base, sizes, recipe.lora)
 
 
 def read_recipe(path: str | Path) -> LvlmRecipe:

@@ -36,8 +36,8 @@ from ski_lvlm.feature_store import FeatureStore
 from ski_lvlm.history import History, matmul_flops
 from ski_lvlm.lvlm_folder import LvlmConfig, assemble, save_lvlm
 from ski_lvlm.model import Batch, SkiLvlm, check_packing
-from ski_lvlm.projector import ProjectorConfig, Projectors, load_projectors
-from ski_lvlm.recipe import LvlmRecipe, learning_rate
+from ski_lvlm.projector import Projectors, load_projectors
+from ski_lvlm.recipe import LvlmRecipe, learning_rate, model_config
 from ski_skeleton.errors import CheckpointError, DivergedError, RunError
 from ski_skeleton.weights import read_weights
 
@@ -249,14 +249,8 @@ def _model(
     )
     if recipe.packed:
         check_packing(language_model, recipe.base.name)
-    sizes = ProjectorConfig(
-        width=language_model.get_input_embeddings().weight.shape[1],
-        video_channels=channels.get("video"),
-        skeleton_channels=channels.get("skeleton"),
-        layers=recipe.projector_layers,
-        boundary_rows=recipe.boundary_rows,
-    )
-    config = LvlmConfig(recipe.base, sizes, recipe.lora)
+    width = language_model.get_input_embeddings().weight.shape[1]
+    config = model_config(recipe, width, channels)
     torch.manual_seed(recipe.seed)
     model = assemble(language_model, vocabulary, config)
     model.packed = recipe.packed
