@@ -1,0 +1,1 @@
+"""Every benchmark on recordings of real people, in one table."""
