@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ from ski_eval import (
     Embeddings,
     InputError,
     Interval,
+    Report,
     accuracy_bars_figure,
     paper_table,
     save_embeddings,
@@ -20,7 +23,6 @@ from ski_eval import (
 from ski_eval.cli import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-WIDTH = 390
 
 
 @pytest.fixture
@@ -90,6 +92,17 @@ def test_many_classes_get_a_table_of_confusions(tmp_path, make_predictions):
     assert "Commonest confusions" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
+def test_sweeps_of_two_methods_are_two_curves(tmp_path, make_card):
+    for method in ("first", "second"):
+        for alpha in (0.1, 1.0):
+            card = make_card(name=f"{method} {alpha}", method=method, config={"alpha": alpha})
+            write_card(card, tmp_path)
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "over alpha: first, zero-shot, top-1, second, zero-shot, top-1." in page
+    assert '<th scope="col" class="number">paper</th>' not in page
+
+
 def test_same_cell_twice_is_listed_card_by_card(tmp_path, make_card):
     for seed in (0, 1):
         write_card(make_card(name=f"seed {seed}", seeds=(seed,)), tmp_path)
@@ -131,28 +144,28 @@ def test_paper_table(make_card):
         paper_table([make_card()])
 
 
-FRAME = """<iframe id="f" src="report.html" style="width:390px;height:800px;border:0"></iframe>
+FRAME = """<iframe id="f" src="report.html" style="width:WIDTHpx;height:800px;border:0"></iframe>
 <script>
 addEventListener("load", () => {
   const page = document.getElementById("f").contentDocument;
-  const images = [...page.images];
-  document.title = [
-    page.documentElement.scrollWidth,
-    page.querySelectorAll("table").length,
-    images.length,
-    images.filter((i) => i.complete && i.naturalWidth > 0).length,
-  ].join(" ");
+  const drawn = (image) => image.complete && image.naturalWidth > 0;
+  document.title = JSON.stringify({
+    width: page.documentElement.scrollWidth,
+    tables: [...page.querySelectorAll("table")].map((table) => table.caption.innerText.trim()),
+    rows: [...page.querySelectorAll("table")].map((table) => table.tBodies[0].rows.length),
+    images: [...page.images].filter(drawn).map((image) => image.alt),
+    lost: [...page.images].filter((image) => !drawn(image)).length,
+    page: getComputedStyle(page.body).backgroundColor,
+    ink: getComputedStyle(page.body).color,
+  });
 });
 </script>
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_browser_shows_it_on_a_phone_without_errors(run_folder, tmp_path):
-    """In a frame as wide as a phone: chromium's own window is never that narrow."""
-    assert main(["report", str(run_folder)]) == 0
-    (run_folder / "frame.html").write_text(FRAME, "utf-8")
+def opened(folder, profile, width, dark):
+    """What chromium makes of ``report.html``, in a frame: its own window is never a phone's."""
+    (folder / "frame.html").write_text(FRAME.replace("WIDTH", str(width)), "utf-8")
     done = subprocess.run(
         [
             CHROMIUM,
@@ -161,18 +174,60 @@ def test_browser_shows_it_on_a_phone_without_errors(run_folder, tmp_path):
             "--disable-gpu",
             "--allow-file-access-from-files",
             "--enable-logging=stderr",
-            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+            "--window-size=1400,900",
+            f"--user-data-dir={profile}",
             "--dump-dom",
-            f"file://{run_folder / 'frame.html'}",
+            f"file://{folder / 'frame.html'}",
         ],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    found = re.search(r"<title>(\d+) (\d+) (\d+) (\d+)</title>", done.stdout)
+    found = re.search(r"<title>(.*)</title>", done.stdout)
     assert found, done.stderr
-    width, tables, images, drawn = map(int, found.groups())
-    assert width <= WIDTH
-    assert (tables, images, drawn) == (4, 8, 8)
-    assert "CONSOLE" not in done.stderr
+    return json.loads(html.unescape(found[1])), done.stderr
+
+
+def lightness(colour):
+    return sum(map(int, re.findall(r"\d+", colour)[:3])) / 765
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, True)])
+def test_browser_shows_everything_without_errors(run_folder, tmp_path, width, dark):
+    assert main(["report", str(run_folder)]) == 0
+    found, said = opened(run_folder, tmp_path / "profile", width, dark)
+    assert "CONSOLE" not in said
+    assert found["width"] <= width
+    assert found["tables"] == [
+        "Published figures beside ours",
+        "adl-mini, adl-mini 20/5",
+        "adl-mini, adl-mini 20/5",
+        "First 12 digits of the hashes",
+    ]
+    assert found["rows"] == [2, 3, 4, 7]
+    assert found["images"] == [
+        "Curves of accuracy over alpha: zero-shot, top-1.",
+        "Confusion matrix of 5 classes.",
+        "Bars of the accuracy within each of 5 classes.",
+        "Reliability diagram: accuracy against confidence.",
+        "Scatter of 80 embeddings of 5 classes.",
+        *(f"Attention map: clip_{i}" for i in range(3)),
+    ]
+    assert found["lost"] == 0
+    page, ink = lightness(found["page"]), lightness(found["ink"])
+    assert (page < 0.2, ink > 0.8) == (dark, dark)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_browser_errors_are_seen(tmp_path):
+    """The check above would notice: a page that asks for something its rules forbid."""
+    page = Report("Title").html().replace("</body>", '<img src="https://example.org/a.png"></body>')
+    (tmp_path / "report.html").write_text(page, "utf-8")
+    found, said = opened(tmp_path, tmp_path / "profile", 390, False)
+    assert found["lost"] == 1
+    assert "CONSOLE" in said

@@ -26,7 +26,7 @@ from ski_eval.plots import (
 Point = tuple[float, float, "Interval | None"]
 _MARKS = "os^Dv*"
 _MANY_POINTS = 2000
-_LEGEND = 30
+_LEGEND, _LEGEND_COLUMNS = 30, 3
 
 
 def sweep_figure(
@@ -58,7 +58,7 @@ def sweep_figure(
         raise InputError("sweep: accuracies must lie in 0..1 (not percent), settings be finite")
     settings = [x for x, _, _ in every]
     with _styled():
-        figure = _new_figure(6.4, 3.9)
+        figure = _new_figure(5.5, 3.6)
         axes = figure.subplots()
         if min(settings) > 0.0 and max(settings) >= 20.0 * min(settings):
             axes.set_xscale("log")
@@ -118,7 +118,7 @@ def reliability_figure(found: Calibration, title: str = "", *, form: Form = "svg
         axes.set_xlabel("confidence, %")
         axes.set_ylabel("right, %")
         axes.grid(color=_FAINT, zorder=0)
-        axes.text(4, 92, f"calibration error {100 * found.ece:.1f} %", fontweight="bold")
+        axes.set_title(f"calibration error {100 * found.ece:.1f} %")
         _headline(figure, title)
         return _rendered(figure, form)
 
@@ -150,7 +150,8 @@ def embedding_figure(
         raise InputError(f"labels: out of range for {len(class_names)} classes, or none")
     present = np.unique(classes)
     with _styled():
-        figure = _new_figure(7.2, 4.8)
+        lines = math.ceil(min(len(present), _LEGEND) / _LEGEND_COLUMNS)
+        figure = _new_figure(5.5, 4.4 + 0.22 * lines)
         axes = figure.subplots()
         for i, label in enumerate(present):
             mine = places[classes == label]
@@ -162,21 +163,21 @@ def embedding_figure(
                 marker=_MARKS[i // len(COLOURS) % len(_MARKS)],
                 alpha=0.8,
                 linewidths=0,
-                label=_short(class_names[label], 28) if i < _LEGEND else None,
+                label=_short(class_names[label], 24) if i < _LEGEND else None,
                 rasterized=classes.size >= _MANY_POINTS,
             )
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(True)
         axes.margins(0.06)
-        columns = 1 + (min(len(present), _LEGEND) - 1) // 15
         more = len(present) - _LEGEND
-        axes.legend(
-            loc="center left",
-            bbox_to_anchor=(1.01, 0.5),
+        figure.legend(
+            loc="outside lower center",
             frameon=False,
-            fontsize=8,
-            ncols=columns,
+            fontsize=9,
+            ncols=_LEGEND_COLUMNS,
+            handletextpad=0.2,
+            columnspacing=1.2,
             title=f"and {more} more" if more > 0 else None,
         )
         _headline(figure, title)

@@ -19,6 +19,7 @@ from ski_eval.errors import InputError
 
 _NUMBER = re.compile(r"[-+±(]?\s*\d[\d.,]*\s*[%)]?(\s*(\[[^\]]*\]|±.*|\w{1,3}))?")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PHONE = 330  # what a phone leaves for a picture, in CSS pixels
 PICTURE_LIMIT = 4_000_000
 """Largest picture, in bytes: everything is embedded and read at once."""
 
@@ -115,9 +116,11 @@ class Report:
         source, width = _embedded(picture, caption)
         _need_alt(alt, caption)
         # On a narrow screen a wide figure scrolls inside its card rather than become unreadable.
-        style = f"width:{width}px;min-width:{min(width, max(300, round(0.62 * width)))}px"
+        least = min(width, max(300, round(0.62 * width)))
+        style = f"width:{width}px;min-width:{least}px"
+        kind = "card scrolls" if least > _PHONE else "card"
         self._add(
-            f'<figure class="card"><div class="plot" role="region" tabindex="0" '
+            f'<figure class="{kind}"><div class="plot" role="region" tabindex="0" '
             f'aria-label="{_text(_bare(caption))}">'
             f'<img src="{source}" alt="{_text(alt)}" style="{style}"></div>'
             f"<figcaption>{_inline(caption)}</figcaption></figure>"

@@ -121,12 +121,12 @@ def _add_cards(page: Report, cards: Sequence[ResultCard], tolerance: float, swee
 def _add_sweep(page: Report, where: str, cards: Sequence[ResultCard], sweep: str) -> None:
     series: dict[str, list[ResultCard]] = {}
     for card in sorted(cards, key=lambda card: _setting(card, sweep) or 0.0):
-        if card.unit == "fraction" and card.value is not None:
-            series.setdefault(f"{card.protocol}, {card.metric}", []).append(card)
+        series.setdefault(_line_of(card, cards), []).append(card)
     lines = {
         name: [(_setting(c, sweep) or 0.0, c.value or 0.0, c.interval) for c in group]
         for name, group in series.items()
-        if len({_setting(c, sweep) for c in group}) > 1
+        if all(c.unit == "fraction" and c.value is not None for c in group)
+        and len({_setting(c, sweep) for c in group}) > 1
     }
     if lines:
         page.add_figure(
@@ -142,9 +142,13 @@ def _add_sweep(page: Report, where: str, cards: Sequence[ResultCard], sweep: str
             format_interval(c.value, c.interval, c.unit),
             _paper(c),
         )
-        for c in cards
+        for group in series.values()
+        for c in group
     ]
-    page.add_table(where, (sweep, "method", "metric", "ours", "paper"), rows)
+    headers = (sweep, "method", "metric", "ours", "paper")
+    if not any(row[-1] for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    page.add_table(where, headers, rows)
 
 
 def _add_predictions(page: Report, own: Predictions, name: Path) -> None:
@@ -259,6 +263,12 @@ def _setting(card: ResultCard, sweep: str) -> float | None:
     value = card.config.get(sweep)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if number else None
+
+
+def _line_of(card: ResultCard, cards: Sequence[ResultCard]) -> str:
+    """Name of a card's curve; the method is named where there are several."""
+    several = len({other.method for other in cards}) > 1
+    return ", ".join([*([card.method] if several else []), card.protocol, card.metric])
 
 
 def _paper(card: ResultCard) -> str:
