@@ -387,6 +387,57 @@ def test_a_dry_run_does_nothing_but_says_what_it_lacks(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("scale", ["full", "tiny"])
+def test_a_newcomers_plan_of_adl_mini_knows_all_times_and_steps(scale, tmp_path, monkeypatch):
+    from benchmarks.lvlm_smollm2 import runs as smollm2
+    from ski_lvlm.base import BaseConfig
+
+    monkeypatch.setattr(smollm2, "base", lambda: BaseConfig("somewhere"))
+    cells = Request(ORDER, ("adl-mini",), 1, scale=scale).cells()
+    jobs = jobs_of(cells)
+    kinds = {kind for kind in plan.STATED if kind.startswith(f"adl-mini {scale} ")}
+    assert kinds - {"adl-mini full language model"} == {job.kind for job in jobs}
+    text = plan.report(cells, tmp_path)
+    assert "unknown" not in text
+    assert "0 of" in text
+    assert f"the others as stated for {plan.STATED_FOR}" in text
+    steps = {job.name.removeprefix(f"adl-mini {scale} "): job.steps for job in jobs}
+    counted = {
+        "hyperformer": (270, 5),
+        "scd seed 0": (135, 5),
+        "stgcn": (270, 5),
+        "synse seed 0": (3400, 20),
+        "smie seed 0": (200, 5),
+        "star seed 0": (220, 5),
+        "c2vl seed 0": (84, 3),
+        "lvlm video seed 0": (360, 10),
+    }  # as their logs say
+    assert {name: steps[name] for name in counted} == {
+        name: both[scale == "tiny"] for name, both in counted.items()
+    }
+
+
+def test_jobs_of_unknown_length_are_counted():
+    known, unknown, none = (
+        plan.Estimate(Job(name, ("toy",), units=units), False, None, seconds, False, 0)
+        for name, units, seconds in (("a", 1, 60.0), ("b", None, None), ("c", 0, None))
+    )
+    assert plan._time([known, none]) == "about 1 min 0 s"
+    assert plan._time([known, unknown]) == "about 1 min 0 s + 1 job of unknown length"
+    assert plan._time([unknown, unknown]) == "2 jobs of unknown length"
+    assert plan._time([none]) == "little"
+    assert plan._time([]) == "none"
+
+
+def test_without_a_folder_runs_go_to_one_place(monkeypatch):
+    found = {}
+    monkeypatch.setattr(harness, "run_request", lambda **given: found.update(given) or 0)
+    monkeypatch.setattr(sys, "argv", ["ski-bench", "run", "--all", "--data", "adl-mini"])
+    assert program.main() == 0
+    assert found["out"] == Path(program.OUT)
+    assert (found["tables"], found["data"], found["dry_run"]) == (["all"], ("adl-mini",), False)
+
+
 def test_requests_are_remembered_once_and_the_most_seeds_count(tmp_path):
     one = Request(("table4",), ("adl-mini",), 1, scale="tiny")
     for request in (one, one, replace(one, seeds=2)):

@@ -178,12 +178,13 @@ def test_what_another_worker_does_is_waited_for(tmp_path, monkeypatch, capsys):
 # real processes
 
 TOY = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 
 def main(argv):
     kind, folder = argv
     print("told", kind)
+    print("cards", repr(os.environ.get("CUDA_VISIBLE_DEVICES")))
     if kind == "fails":
         print("toy: it fails", file=sys.stderr)
         return 2
@@ -212,9 +213,29 @@ def test_a_command_runs_in_a_process_of_its_own_with_a_log(toy):
         assert launch.start(job, toy, "cpu", launch.Launcher(), pids.append) == code
         assert pids[0] != os.getpid()
         log = (job.folder(toy) / "log.txt").read_text()
-        assert log.startswith(f"$ toy {kind} {job.folder(toy)}\n")
-        assert f"told {kind}" in log
+        assert log.startswith(f"$ CUDA_VISIBLE_DEVICES= toy {kind} {job.folder(toy)}\n")
+        assert f"told {kind}\ncards ''\n" in log
     assert "toy: it fails" in log
+
+
+@pytest.mark.parametrize(
+    ("device", "shown", "told", "cards"),
+    [
+        ("cpu", "0,1", "cpu", {"CUDA_VISIBLE_DEVICES": ""}),
+        ("cuda", "0,1", "cuda", {}),
+        ("cuda:1", "", "cuda", {"CUDA_VISIBLE_DEVICES": "1"}),
+        ("cuda:1", "4,6", "cuda", {"CUDA_VISIBLE_DEVICES": "6"}),
+    ],
+)
+def test_trainings_find_no_card_but_the_devices(monkeypatch, device, shown, told, cards):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert launch.only_device(device) == (told, cards)
+
+
+def test_a_card_that_is_not_shown_is_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES is 4"):
+        launch.only_device("cuda:1")
 
 
 HARNESS = """

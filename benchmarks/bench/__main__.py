@@ -9,6 +9,9 @@ from typing import Literal
 
 from ski_data import command
 
+OUT = "runs/bench"
+"""Folder of all runs unless the user says."""
+
 
 def list_tables() -> None:
     """List the tables and their rows."""
@@ -24,7 +27,7 @@ def list_tables() -> None:
 def run(
     tables: list[str],
     *,
-    out: str,
+    out: str = OUT,
     data: tuple[str, ...] = (),
     seeds: int | None = None,
     only: str | None = None,
@@ -40,12 +43,12 @@ def run(
     Args:
         tables: names as the command list says them, or all.
         out: folder of all runs; may be shared by several machines.
-        data: adl-mini, ntu60=FOLDER, ntu120=FOLDER, charades=FOLDER, or a folder of one's own; a
+        data: adl-mini, ntu60=FOLDER, ntu120=FOLDER, charades=FOLDER, or a folder of one's own;
             several with spaces between them.
         seeds: of each row; by default 3, at the tiny scale 1.
         only: rows to run, commas between them.
         scale: full, or tiny to test that everything runs (adl-mini only).
-        device: cpu, cuda or cuda:N, for commands that take one.
+        device: cpu, cuda or cuda:N; jobs find no other card than this one.
         launcher: local, torchrun:N, slurm:PARTITION or slurm:PARTITION:WORKERS.
         weights: folder of weights that are not to be fetched.
         judge: language model of Table 3's metrics: a model of transformers, or URL=MODEL.
@@ -68,7 +71,7 @@ def run(
     )
 
 
-def report(*, out: str) -> None:
+def report(*, out: str = OUT) -> None:
     """Write report.md and report.html of everything that was asked of a folder, and print the text.
 
     Args:

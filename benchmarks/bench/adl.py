@@ -54,6 +54,17 @@ class AdlMini:
         test = self.recipe.data.test_subjects
         return [number for number in range(1, self.recipe.data.subjects + 1) if number not in test]
 
+    @property
+    def clips_each(self) -> int:
+        """Clips of a class that train."""
+        data = self.recipe.data
+        return len(self.train_subjects) * data.repetitions * data.cameras
+
+    @property
+    def seen_clips(self) -> int:
+        """Clips of seen classes that train."""
+        return len(SEEN) * self.clips_each
+
     def label(self, what: str) -> str:
         """A job's name or kind, which no other scale has."""
         return f"{NAME} {self.scale} {what}"
@@ -126,8 +137,21 @@ class AdlMini:
             (WORK, "stage", name, "--recipe", recipe, "--run", run),
             files={"main.yaml": text} if own else {},
             needs=needs,
+            steps=self._steps(name),
             bytes=self._size(name),
         )
+
+    def _steps(self, name: str) -> int | None:
+        """Of stages that train on clips; how many captions pretraining takes, the data say."""
+        trains = {
+            "vificlip": self.recipe.finetune,
+            "hyperformer": self.recipe.classify,
+            "skeleton-clip": self.recipe.align,
+            "ski-vificlip": self.recipe.distil,
+        }
+        if name not in trains:
+            return None
+        return steps(self.seen_clips, trains[name].batch_size, trains[name].epochs)
 
     def _size(self, name: str) -> int:
         clips = self.recipe.data.clips
@@ -181,3 +205,8 @@ class AdlMini:
         weights = f"{self.starts.out}/students/conv-clip.safetensors"
         sizes = to_plain(self.recipe.clip)
         return {"architecture": None, "pretrained": weights, "sizes": sizes}
+
+
+def steps(clips: int, batch: int, epochs: int) -> int:
+    """Optimiser steps of a training; what does not fill a batch waits for the next epoch."""
+    return max(1, clips // batch) * epochs

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from benchmarks.adl_mini_vlm.rows import VIT
 from benchmarks.bench import adl_skeleton, adl_words
-from benchmarks.bench.adl import AdlMini
+from benchmarks.bench.adl import AdlMini, steps
 from benchmarks.bench.cells import Cell, Result
 from benchmarks.bench.jobs import DEVICE, OUT, WORK
 from benchmarks.bench.paper import PaperTable, Row
@@ -59,12 +59,14 @@ def _results(adl: AdlMini, row: Row, column: str, seeds: int) -> Mapping[str, tu
 def student(adl: AdlMini, row: Row, seed: int) -> Result:
     """Answers of one row of the benchmark of video students."""
     name, answer = str(row.adl_mini), row.answer.replace(",", "").replace(" ", "-")
+    batch, epochs = adl.recipe.distil.batch_size, adl.settings["students"]["epochs"]
     job = adl.job(
         f"{name} seed {seed}",
         (WORK, "row", name, "--seed", str(seed), *adl.students),
         kind="row",
         needs=(adl.transformer if name.startswith(f"{VIT}-") else adl.starts,),
         units=0 if name in UNTRAINED else 1,
+        steps=None if name in UNTRAINED else steps(adl.seen_clips, batch, epochs),
         bytes=200_000,
     )
     place = f"{adl.starts.out}/students/rows/{name}/seed-{seed}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks.bench.adl import UNSEEN, AdlMini
+from benchmarks.bench.adl import UNSEEN, AdlMini, steps
 from benchmarks.bench.cells import Result
 from benchmarks.bench.commands import PROTOCOL_OPTIONS, by_recipe, flow, skeleton_features
 from benchmarks.bench.jobs import DEVICE, OUT, Job
+from ski_data.synthetic.classes import ACTIONS
+from ski_skeleton.zeroshot.smie import SmieConfig
+from ski_skeleton.zeroshot.star import StarConfig
 
 
 def encoder(adl: AdlMini, kind: str) -> Job:
@@ -25,6 +28,7 @@ def encoder(adl: AdlMini, kind: str) -> Job:
         plain,
         kind=adl.label("classifier"),
         needs=(adl.store,),
+        steps=steps(adl.seen_clips, plain["train"]["batch_size"], plain["train"]["epochs"]),
         size=4_000_000,
         distributed=True,
     )
@@ -63,9 +67,18 @@ def zeroshot(adl: AdlMini, method: str, seed: int) -> Result:
         kind=adl.label(method),
         needs=(source, adl.starts),
         done="run/results",
+        steps=_steps(adl, method),
         size=5_000_000,
     )
     return Result(job, f"{job.out}/run/seed-{seed}/zero-shot.npz")
+
+
+def _steps(adl: AdlMini, method: str) -> int:
+    own = adl.settings["zeroshot"][method]
+    if method == "synse":
+        return own["cycles"] * own["cycle_steps"]
+    usual = {"smie": SmieConfig, "star": StarConfig}[method].batch_size
+    return steps(adl.seen_clips, own.get("batch_size", usual), own["epochs"])
 
 
 def concepts(adl: AdlMini) -> Job:
@@ -87,6 +100,7 @@ def concepts(adl: AdlMini) -> Job:
 def c2vl(adl: AdlMini, seed: int) -> Job:
     """Label-free pretraining."""
     own, vectors = adl.settings["c2vl"], concepts(adl)
+    train = own["train"]
     plain = {
         "data": {
             "store": f"{adl.store.out}/store",
@@ -99,7 +113,7 @@ def c2vl(adl: AdlMini, seed: int) -> Job:
             "concept_width": adl.recipe.clip.embed,
         },
         "feeder": own["feeder"],
-        "train": own["train"],
+        "train": train,
     }
     return by_recipe(
         adl.label(f"c2vl seed {seed}"),
@@ -108,6 +122,7 @@ def c2vl(adl: AdlMini, seed: int) -> Job:
         kind=adl.label("c2vl"),
         needs=(adl.store, vectors),
         seed=seed,
+        steps=steps(len(ACTIONS) * adl.clips_each, train["batch_size"], train["epochs"]),
         size=4_000_000,
         distributed=True,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.bench.adl import AdlMini
+from benchmarks.bench.adl import AdlMini, steps
 from benchmarks.bench.cells import Result
 from benchmarks.bench.commands import by_recipe
 from benchmarks.bench.jobs import DEVICE, OUT, WORK, Job
@@ -13,6 +13,8 @@ NAMED = "class named"
 """Share of answers that name the right class and no other."""
 COLUMNS = ("BLEU-4", "ROUGE-L", "CIDEr-D", NAMED)
 """What is measured of answers."""
+PAIRS = 2
+"""Questions and answers of each clip that trains."""
 
 
 def tokens(adl: AdlMini) -> Job:
@@ -83,6 +85,7 @@ def _answers(adl: AdlMini, row: str, seed: int) -> Job:
         plain,
         kind=adl.label("lvlm"),
         needs=(ready,),
+        steps=steps(PAIRS * adl.seen_clips, own["train"]["batch_size"], own["train"]["epochs"]),
         size=30_000_000,
     )
     asked = () if own["questions"] is None else ("--questions", str(own["questions"]))

@@ -29,6 +29,7 @@ def by_recipe(
     seed: int | None = None,
     done: str | None = "run/model",
     units: int | None = 1,
+    steps: int | None = None,
     size: int = 0,
     distributed: bool = False,
 ) -> Job:
@@ -43,6 +44,7 @@ def by_recipe(
         seed: of commands whose recipe says none.
         done: what in the job's folder says that it is finished; None: it may run again.
         units: amount of work.
+        steps: of the optimiser, where they are known.
         size: bytes that it fills.
         distributed: whether several processes may share it.
     """
@@ -55,6 +57,7 @@ def by_recipe(
         done=None if done is None else f"{OUT}/{done}",
         kind=kind,
         units=units,
+        steps=steps,
         bytes=size,
         distributed=distributed,
     )

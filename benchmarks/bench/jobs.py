@@ -39,6 +39,8 @@ class Job:
     """Which rate its time is estimated by."""
     units: int | None = None
     """Amount of work in the unit of its kind, such as clips that train; None: unknown."""
+    steps: int | None = None
+    """Optimiser steps, where they are known without the data; None: none, or not known."""
     bytes: int = 0
     """Disk that it fills, estimated."""
     distributed: bool = False

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
@@ -35,6 +35,7 @@ PRELOADED = (
 ROOT = Path(__file__).parents[2]
 CLUSTER: str | None = "slurm"
 """What submitit submits to."""
+CARDS = "CUDA_VISIBLE_DEVICES"
 EXIT_ORPHAN = 70
 """Exit code of a command whose harness is gone."""
 MOST_WORKERS = 16
@@ -85,25 +86,45 @@ def start(
     Args:
         job: whose folder is prepared.
         runs: folder of all runs.
-        device: for commands that take one.
+        device: cpu, cuda or cuda:N.
         launcher: local or torchrun.
         started: told the id of the process.
 
     Returns:
         The exit code; below 0 the signal that ended it.
     """
+    device, cards = only_device(device)
     argv, log = command(job, runs, device), job.folder(runs) / LOG
     with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ {' '.join(argv)}\n")
+        told = [f"{name}={value}" for name, value in cards.items()]
+        file.write(f"$ {' '.join([*told, *argv])}\n")
     if launcher.kind == "torchrun" and job.distributed:
-        return _torchrun(argv, log, launcher.processes, started)
+        return _torchrun(argv, log, launcher.processes, cards, started)
     context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=_child, args=(PROGRAMS[argv[0]], argv[1:], str(log)))
+    words = (PROGRAMS[argv[0]], argv[1:], str(log), cards)
+    process = context.Process(target=_child, args=words)
     process.start()
     assert process.pid is not None  # it is started
     started(process.pid)
     process.join()
     return process.exitcode if process.exitcode is not None else 1
+
+
+def only_device(device: str) -> tuple[str, dict[str, str]]:
+    """What a command calls a device, and the environment in which it finds no card but that one.
+
+    Trainings take the first card that they find, whatever else is said to them.
+    """
+    if device == "cpu":
+        return device, {CARDS: ""}
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not number.isdigit():
+        return device, {}
+    shown = os.environ.get(CARDS, "")
+    names = shown.split(",") if shown else []
+    if names and int(number) >= len(names):
+        raise InputError(f"--device {device}: there is none, since {CARDS} is {shown}")
+    return kind, {CARDS: names[int(number)] if names else number}
 
 
 def warm_up() -> None:
@@ -112,8 +133,9 @@ def warm_up() -> None:
     forkserver.ensure_running()
 
 
-def _child(target: str, argv: Sequence[str], log: str) -> None:
+def _child(target: str, argv: Sequence[str], log: str, cards: Mapping[str, str]) -> None:
     """In a fresh process: the program's entry point, its output in the log."""
+    os.environ.update(cards)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
@@ -131,7 +153,11 @@ def _die_with_parent() -> None:
 
 
 def _torchrun(
-    argv: Sequence[str], log: Path, processes: int, started: Callable[[int], None]
+    argv: Sequence[str],
+    log: Path,
+    processes: int,
+    cards: Mapping[str, str],
+    started: Callable[[int], None],
 ) -> int:
     script = Path(sys.executable).with_name(argv[0])
     if not script.is_file():
@@ -139,7 +165,8 @@ def _torchrun(
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     words += [f"--nproc_per_node={processes}", "--no-python", str(script), *argv[1:]]
     with log.open("a", encoding="utf-8") as file:
-        process = subprocess.Popen(words, stdout=file, stderr=file)
+        environment = {**os.environ, **cards}
+        process = subprocess.Popen(words, stdout=file, stderr=file, env=environment)
         started(process.pid)
         return process.wait()
 

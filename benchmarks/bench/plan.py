@@ -28,13 +28,19 @@ _TINY = {
     "starts": 1,
     "transformer starts": 17,
     "row": 7,
+    "pictures": 4,
+    "store": 3,
     "classifier": 3,
+    "features": 1,
+    "maps": 1,
     "synse": 3,
     "smie": 2,
     "star": 2,
+    "concepts": 5,
     "c2vl": 3,
     "probe": 4,
     "tokens": 2,
+    "language model": 18,
     "lvlm": 4,
     "lvlm answers": 4,
 }
@@ -43,10 +49,25 @@ _FULL = {
     "clip": 160,
     "vificlip": 22,
     "hyperformer": 40,
-    "skeleton-clip": 40,
-    "ski-vificlip": 60,
-    "starts": 1,
+    "skeleton-clip": 42,
+    "ski-vificlip": 65,
+    "starts": 5,
+    "transformer starts": 2400,
     "row": 50,
+    "pictures": 10,
+    "store": 3,
+    "classifier": 28,
+    "features": 4,
+    "maps": 9,
+    "synse": 13,
+    "smie": 6,
+    "star": 144,
+    "concepts": 23,
+    "c2vl": 180,
+    "probe": 60,
+    "tokens": 137,
+    "lvlm": 1350,
+    "lvlm answers": 90,
 }
 STATED = {
     f"adl-mini {scale} {kind}": float(value)
@@ -67,7 +88,7 @@ class Estimate:
     job: Job
     done: bool
     steps: int | None
-    """Optimiser steps of a video training."""
+    """Of the optimiser, where they are known."""
     seconds: float | None
     measured: bool
     bytes: int
@@ -80,7 +101,7 @@ def estimate(jobs: Sequence[Job], runs: Path) -> list[Estimate]:
     found = []
     for job in jobs:
         done = finished(job, runs)
-        steps, units, size = None, job.units, job.bytes
+        steps, units, size = job.steps, job.units, job.bytes
         if job.kind == "video" and not done:
             steps, units, size = _video(job, runs, sizes)
         rate = rates.get(job.kind, _stated(job.kind))
@@ -161,7 +182,7 @@ def _time(left: Sequence[Estimate]) -> str:
     if not left:
         return "none"
     told = f"about {seconds(sum(known))}" if known else ""
-    more = f"{unknown} jobs of unknown length" if unknown else ""
+    more = f"{unknown} {'job' if unknown == 1 else 'jobs'} of unknown length" if unknown else ""
     return " + ".join(part for part in (told, more) if part) or "little"
 
 
