@@ -1,7 +1,8 @@
 """All benchmarks on real recordings, one table: ``python -m benchmarks.real DATA --out OUT``.
 
 Calls ``benchmarks.ui_prmd`` and ``benchmarks.real_skeletons``, and shows the main job's models the
-recorded clips. What is done is kept and never done again.
+recorded clips. What is done is kept and never done again: a finished set's records are taken as they
+are, an unfinished one's must be of today's settings.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def benchmark(
         print(job.plan(), file=sys.stdout if dry_run else sys.stderr)
     if not dry_run:
         for job in plan:
-            if not job.lacks:
+            if not job.lacks and not job.finished:
                 with contextlib.redirect_stdout(sys.stderr):  # its own tables
                     job.run()
         found = [headline for job in plan for headline in job.headlines()]

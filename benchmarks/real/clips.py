@@ -67,6 +67,13 @@ def _job(name: str, data: Path, folder: Path, run: Path | None) -> Job:
     elif not (run / name / "model").is_dir():
         lacks += (f"{run}: no {name}/model; finish the main job: hatch run main --out {run}",)
 
+    def done() -> int:
+        """0 where what is kept is of another model or of other clips, which running it refuses."""
+        if run is None or lacks or not path.is_file():
+            return int(path.is_file())
+        wanted = settings(run, name, source.path(data))
+        return int(load_predictions(path).meta.get("settings") == wanted)
+
     def work() -> None:
         assert run is not None
         recognise(name, run, source.path(data), folder)
@@ -81,9 +88,17 @@ def _job(name: str, data: Path, folder: Path, run: Path | None) -> Job:
         "runs",
         "about 10 s of a core",
         lacks,
-        lambda: int(path.is_file()),
+        done,
         work,
         headlines,
+    )
+
+
+def settings(run: Path, name: str, listing: Path) -> str:
+    """Hash of a model's weights and of the list of clips."""
+    weights = run / name / "model" / "weights.safetensors"
+    return content_hash(
+        [hashlib.sha256(weights.read_bytes()).hexdigest(), read_text(listing, "list of clips")]
     )
 
 
@@ -100,13 +115,10 @@ def recognise(name: str, run: Path, listing: Path, folder: Path) -> Predictions:
         InputError: Predictions of another model or of other clips are there.
     """
     path = folder / f"{name}.npz"
-    weights = run / name / "model" / "weights.safetensors"
-    settings = content_hash(
-        [hashlib.sha256(weights.read_bytes()).hexdigest(), read_text(listing, "list of clips")]
-    )
+    wanted = settings(run, name, listing)
     if path.is_file():
         found = load_predictions(path)
-        if found.meta.get("settings") != settings:
+        if found.meta.get("settings") != wanted:
             raise InputError(
                 f"{path}: of another model or of other clips; choose another --out or remove it"
             )
@@ -128,7 +140,7 @@ def recognise(name: str, run: Path, listing: Path, folder: Path) -> Predictions:
         logits=logits,
         classes=tuple(names),
         groups=performances(listing),
-        meta={"settings": settings, "method": MODELS[name]},
+        meta={"settings": wanted, "method": MODELS[name]},
     )
     save_predictions(found, path)
     return found
