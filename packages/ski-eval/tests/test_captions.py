@@ -183,6 +183,7 @@ def test_bad_json_line_is_named(caption_files, capsys):
 
 JAVA = """#!/bin/sh
 case "$*" in
+-version) echo 'openjdk version "1.8.0_292"' >&2 ;;
 *meteor*)
   n=0
   while read -r line; do
@@ -191,6 +192,12 @@ case "$*" in
     EVAL*) i=0; while [ $i -lt $n ]; do i=$((i + 1)); echo "0.$i"; done; echo "0.5" ;;
     esac
   done ;;
+*broken-spice*)
+  echo "Parsing reference captions
+Error: Could not score batched file input:
+java.lang.NullPointerException: nothing there
+	at edu.anu.spice.SpiceScorer.main(SpiceScorer.java:60)" >&2
+  exit 1 ;;
 *spice*) echo '[{"image_id": 0, "scores": {"All": {"f": 0.25}}}]' > "$6" ;;
 *) echo "Could not find or load main class" >&2; exit 1 ;;
 esac
@@ -205,7 +212,9 @@ def java(tmp_path, monkeypatch):
     program.write_text(JAVA, "utf-8")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    for name in ("meteor-1.5.jar", "spice-1.0.jar", "other.jar"):
+    (tmp_path / "lib").mkdir()
+    parts = ("lib/stanford-corenlp-3.6.0.jar", "lib/stanford-corenlp-3.6.0-models.jar")
+    for name in ("meteor-1.5.jar", "spice-1.0.jar", "broken-spice.jar", "other.jar", *parts):
         (tmp_path / name).write_bytes(b"jar")
     return tmp_path
 
@@ -219,6 +228,26 @@ def test_java_protocols(java):
             run(own, theirs, java / "other.jar")
         with pytest.raises(MissingFileError, match="pip install pycocoevalcap"):
             run(own, theirs, java / "none.jar")
+
+
+def test_spice_says_what_is_wrong(java):
+    own, theirs = [["a"]], [[["a"]]]
+    with pytest.raises(JavaError, match=r"SPICE failed: java.lang.NullPointerException: nothing"):
+        spice(own, theirs, java / "broken-spice.jar")
+    (java / "lib" / "stanford-corenlp-3.6.0-models.jar").unlink()
+    with pytest.raises(MissingFileError, match=r"lib: SPICE needs stanford-corenlp-3.6.0-models"):
+        spice(own, theirs, java / "spice-1.0.jar")
+
+
+@pytest.mark.parametrize(
+    ("version", "text"),
+    [('version "17.0.15"', "Java 17; SPICE runs with Java 8 to 14 only"), ("no", "openjdk no")],
+)
+def test_spice_refuses_newer_java(java, version, text):
+    program = java / "bin" / "java"
+    program.write_text(program.read_text("utf-8").replace('version "1.8.0_292"', version), "utf-8")
+    with pytest.raises(JavaError, match=text):
+        spice([["a"]], [[["a"]]], java / "spice-1.0.jar")
 
 
 def test_without_java(java, monkeypatch):

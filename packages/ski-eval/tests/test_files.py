@@ -33,6 +33,18 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_errors_name_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    def full(self, content):
+        raise OSError(28, "No space left on device", str(self))
+
+    with pytest.raises(MissingFileError, match="is a folder"):
+        read_bytes(tmp_path)
+    monkeypatch.setattr("ski_eval.files.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space") as found:
+        write_bytes(tmp_path / "b.txt", b"one")
+    assert found.value.filename == str(tmp_path / "b.txt")
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [

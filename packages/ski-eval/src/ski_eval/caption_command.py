@@ -5,8 +5,6 @@ from __future__ import annotations
 import json as json_format
 from pathlib import Path
 
-import numpy as np
-
 from ski_eval import files
 from ski_eval.caption_java import meteor, spice
 from ski_eval.captions import (
@@ -17,10 +15,16 @@ from ski_eval.captions import (
     score_captions,
     tokenized_captions,
 )
-from ski_eval.errors import InputError
 from ski_eval.provenance import environment
-from ski_eval.results import ResultCard, plain, write_card
-from ski_eval.tables import format_interval, markdown_table
+from ski_eval.results import ResultCard, write_card
+from ski_eval.tables import format_interval
+from ski_eval.terminal import (
+    generator,
+    headline,
+    print_json,
+    print_missing_intervals,
+    print_table,
+)
 from ski_eval.text_files import file_hash, read_predictions, read_references
 
 PROTOCOL = "captions against references"
@@ -48,8 +52,8 @@ def captions(
         predictions: JSON of one text per clip ({clip: text}), or JSON or JSON lines of records
             with a name and a text (pred, caption).
         references: the same with one or more texts per clip; records may name their group.
-        meteor_jar: meteor-1.5.jar; given, METEOR is added (needs Java).
-        spice_jar: spice-1.0.jar; given, SPICE is added (needs Java 8).
+        meteor_jar: meteor-1.5.jar; given, METEOR is added (needs Java 8 or later).
+        spice_jar: spice-1.0.jar; given, SPICE is added (needs Java 8 to 14 and CoreNLP).
         allow_empty: count predictions without a word as wrong rather than refuse them.
         scores: JSON lines file to write each clip's scores to (all but BLEU), for compare.
         cards: folder to write a result card per metric into.
@@ -61,10 +65,8 @@ def captions(
         seed: of the resampling.
         json: print JSON instead of a table.
     """
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or more, got {seed}")
+    rng = generator(seed)
     own, theirs = read_predictions(predictions), read_references(references)
-    rng = np.random.default_rng(seed)
     found = score_captions(
         own,
         theirs.texts,
@@ -117,7 +119,7 @@ def captions(
             )
             write_card(card, cards)
     if json:
-        print(json_format.dumps([plain(score) for score in found], indent=1))
+        print_json(found)
         return
     rows = [
         (
@@ -128,8 +130,9 @@ def captions(
         )
         for score in found
     ]
-    headers = ("metric", f"value [{100 * level:g} % interval]", "clips", "interval from")
-    print(markdown_table(headers, rows), end="")
+    headers = ("metric", headline("value", level), "clips", "interval from")
+    print_table(headers, rows)
+    print_missing_intervals([(score.value, score.interval) for score in found])
     print("\nAll but CIDEr-D in percent; CIDEr-D from 0 to 10.")
 
 

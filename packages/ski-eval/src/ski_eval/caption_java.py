@@ -1,13 +1,15 @@
 """METEOR and SPICE of captions through their published Java programs, which the user supplies.
 
 Both are other people's jar files and are not part of this package. ``pip install pycocoevalcap``
-brings ``meteor/meteor-1.5.jar`` and ``spice/spice-1.0.jar`` (SPICE also wants Stanford's CoreNLP
-3.6 models beside it, which that package's first run fetches, and Java 8).
+brings ``meteor/meteor-1.5.jar`` and ``spice/spice-1.0.jar``. SPICE wants two more jar files of
+Stanford CoreNLP 3.6.0 in its ``lib`` folder, and Java 8 to 14: it writes its results with the
+JavaScript engine that later ones lack.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +23,12 @@ from ski_eval.errors import MissingFileError, SkiEvalError
 
 _GET_JAVA = "install a Java runtime, e.g. `apt-get install default-jre-headless`"
 _GET_JARS = "`pip install pycocoevalcap` brings it (meteor/meteor-1.5.jar, spice/spice-1.0.jar)"
+_CORENLP = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+_GET_CORENLP = (
+    "`python -m pycocoevalcap.spice.get_stanford_models` fetches them (from Stanford's "
+    "stanford-corenlp-full-2015-12-09.zip, 0.5 GB) into that package's folder"
+)
+_NEWEST_JAVA = 14  # Nashorn, the JavaScript engine, left the JDK with 15
 
 
 class JavaError(SkiEvalError, RuntimeError):
@@ -75,13 +83,25 @@ def spice(
     Args:
         predictions: tokens of each clip.
         references: tokens of each clip's references.
-        jar: ``spice-1.0.jar``, with its ``lib`` folder beside it.
+        jar: ``spice-1.0.jar``, with its ``lib`` folder beside it, CoreNLP's two jars in there.
 
     Raises:
-        MissingFileError: no such jar.
-        JavaError: no Java runtime, or the program failed.
+        MissingFileError: no such jar, or one of CoreNLP's is not there.
+        JavaError: no Java runtime, one that SPICE cannot use, or the program failed.
     """
     java, jar = _java(), _existing(jar)
+    lacking = [name for name in _CORENLP if not (jar.parent / "lib" / name).is_file()]
+    if lacking:
+        raise MissingFileError(
+            f"{jar.parent / 'lib'}: SPICE needs {' and '.join(lacking)} there; {_GET_CORENLP}"
+        )
+    version = _java_version(java)
+    if version > _NEWEST_JAVA:
+        raise JavaError(
+            f"{java}: Java {version}; SPICE runs with Java 8 to {_NEWEST_JAVA} only (later ones "
+            "lack the JavaScript engine that it writes its results with); put an older one first "
+            "in PATH"
+        )
     entries = [
         {"image_id": i, "test": _line(prediction), "refs": [_line(r) for r in group]}
         for i, (prediction, group) in enumerate(zip(predictions, references, strict=True))
@@ -98,7 +118,7 @@ def spice(
         )
         if done.returncode != 0 or not made.is_file():
             reason = _reason(done.stderr) or f"exit code {done.returncode}"
-            raise JavaError(f"{jar}: SPICE failed: {reason}; it wants Java 8 and CoreNLP 3.6")
+            raise JavaError(f"{jar}: SPICE failed: {reason}")
         results = json.loads(made.read_text(encoding="utf-8"))
     scores = {item["image_id"]: item["scores"]["All"]["f"] for item in results}
     return np.array([0.0 if scores[i] is None else float(scores[i]) for i in range(len(entries))])
@@ -111,6 +131,15 @@ def _java() -> str:
     return found
 
 
+def _java_version(java: str) -> int:
+    """Main version: 8 of "1.8.0_292", 17 of "17.0.15"."""
+    done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    if found is None:
+        raise JavaError(f"{java}: does not tell its version: {_reason(done.stderr) or 'nothing'}")
+    return int(found[1])
+
+
 def _existing(jar: Path) -> Path:
     if not jar.is_file():
         raise MissingFileError(f"{jar}: no such jar file; {_GET_JARS}")
@@ -118,10 +147,11 @@ def _existing(jar: Path) -> Path:
 
 
 def _reason(said: str) -> str:
-    """The line of a Java program's complaints that tells most."""
+    """The line of a Java program's complaints that tells most: the last exception's."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    causes = [line for line in lines if line.startswith(("Caused by", "Exception in"))]
-    return (causes or lines or [""])[-1]
+    told = [line for line in lines if not line.startswith(("at ", "..."))]
+    causes = [line for line in told if re.search(r"(Exception|Error)\b", line)]
+    return (causes or told or lines or [""])[-1]
 
 
 def _line(tokens: Sequence[str]) -> str:

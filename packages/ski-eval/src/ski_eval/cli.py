@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
 
 from ski_eval import __version__, command, scoring
 from ski_eval.calibration import calibration_error
 from ski_eval.caption_command import captions
 from ski_eval.comparison import compare_files
-from ski_eval.errors import InputError
 from ski_eval.judge_command import judge
 from ski_eval.predictions import load_predictions
 from ski_eval.rejection import reject_unseen
 from ski_eval.report_command import report
-from ski_eval.results import ResultCard, card_json, plain, read_card, read_cards
+from ski_eval.results import ResultCard, card_json, read_card, read_cards
 from ski_eval.segments import THRESHOLDS, detection, read_segments
-from ski_eval.tables import accuracy_table, format_interval, format_value, markdown_table
+from ski_eval.tables import accuracy_table, format_interval, format_value
+from ski_eval.terminal import (
+    generator,
+    headline,
+    naming,
+    print_json,
+    print_missing_intervals,
+    print_table,
+)
 
 
 def show(cards: list[str], json: bool = False) -> None:
@@ -33,7 +37,7 @@ def show(cards: list[str], json: bool = False) -> None:
     """
     found = [read_card(path) for path in cards]
     if json:
-        print(json_format.dumps([json_format.loads(card_json(card)) for card in found], indent=1))
+        print_json([json_format.loads(card_json(card)) for card in found])
     else:
         print("\n\n".join("\n".join(_lines(card)) for card in found))
 
@@ -46,11 +50,12 @@ def table(folder: Path, json: bool = False) -> None:
         json: print JSON instead of Markdown.
     """
     cards = [card for _, card in read_cards(folder)]
-    with _named(f"{folder}"):
+    with naming(folder):
         made = accuracy_table(cards)
-    print(json_format.dumps(plain(made), indent=1) if json else made.markdown(), end="")
     if json:
-        print()
+        print_json(made)
+        return
+    print(made.markdown(), end="")
 
 
 def score(
@@ -73,13 +78,13 @@ def score(
     """
     found = scoring.score(
         load_predictions(predictions),
-        rng=_rng(seed),
+        rng=generator(seed),
         factor=factor,
         level=level,
         samples=samples,
     )
     if json:
-        print(json_format.dumps([plain(s) for s in found], indent=1))
+        print_json(found)
         return
     rows = [
         (
@@ -92,9 +97,8 @@ def score(
         )
         for s in found
     ]
-    interval = f"% [{100 * level:g} % interval]"
-    headers = ("protocol", "metric", interval, "samples", "candidates", "interval from")
-    print(markdown_table(headers, rows), end="")
+    headers = ("protocol", "metric", headline("%", level), "samples", "candidates", "interval from")
+    print_table(headers, rows)
 
 
 def compare(
@@ -115,9 +119,9 @@ def compare(
         seed: of the resampling.
         json: print JSON instead of text.
     """
-    found = compare_files(a, b, rng=_rng(seed), level=level, samples=samples)
+    found = compare_files(a, b, rng=generator(seed), level=level, samples=samples)
     if json:
-        print(json_format.dumps([plain(one) for one in found], indent=1))
+        print_json(found)
         return
     rows = [
         (
@@ -131,8 +135,8 @@ def compare(
         )
         for one in found
     ]
-    headers = ("metric", "a", "b", f"a - b [{100 * level:g} % interval]", "p", "n", "a is")
-    print(markdown_table(headers, rows), end="")
+    headers = ("metric", "a", "b", headline("a - b", level), "p", "n", "a is")
+    print_table(headers, rows)
     for test in dict.fromkeys(f"{one.found.test}, {one.found.n_groups} groups" for one in found):
         print(f"\nTest: {test}.")
     if len(found) > 1:
@@ -166,12 +170,12 @@ def calibration(
         bins,
         binning,
         groups=read.groups,
-        rng=_rng(seed),
+        rng=generator(seed),
         level=level,
         samples=samples,
     )
     if json:
-        print(json_format.dumps(plain(found), indent=1))
+        print_json(found)
         return
     rows = [
         (
@@ -184,7 +188,8 @@ def calibration(
         for line in found.table
     ]
     headers = ("confidence", "answers", "mean confidence %", "right %", "difference")
-    print(markdown_table(headers, rows), end="")
+    print_table(headers, rows)
+    print_missing_intervals([(found.ece, found.interval)])
     text = format_interval(found.ece, found.interval)
     print(f"\nExpected calibration error: {text} %; largest of a bin: {100 * found.largest:.1f} %.")
 
@@ -210,12 +215,12 @@ def reject(
         json: print JSON instead of a table.
     """
     read = load_predictions(predictions)
-    with _named(f"{predictions}"):
+    with naming(predictions):
         found = reject_unseen(
-            read, confidence, recall, rng=_rng(seed), level=level, samples=samples
+            read, confidence, recall, rng=generator(seed), level=level, samples=samples
         )
     if json:
-        print(json_format.dumps(plain(found), indent=1))
+        print_json(found)
         return
     rows = [
         ("AUROC", format_interval(found.auroc, found.auroc_interval), "50.0"),
@@ -225,8 +230,9 @@ def reject(
             format_value(recall),
         ),
     ]
-    headers = ("metric", f"% [{100 * level:g} % interval]", "guessing")
-    print(markdown_table(headers, rows), end="")
+    headers = ("metric", headline("%", level), "guessing")
+    print_table(headers, rows)
+    print_missing_intervals([(found.auroc, found.auroc_interval), (found.fpr, found.fpr_interval)])
     print(f"\n{found.n_known} known and {found.n_unknown} unknown samples.")
 
 
@@ -251,10 +257,12 @@ def segments(
         json: print JSON instead of a table.
     """
     own, theirs = read_segments(predictions, scored=True), read_segments(truth, scored=False)
-    with _named(f"{predictions} and {truth}"):
-        found = detection(own, theirs, thresholds, rng=_rng(seed), level=level, samples=samples)
+    with naming(f"{predictions} and {truth}"):
+        found = detection(
+            own, theirs, thresholds, rng=generator(seed), level=level, samples=samples
+        )
     if json:
-        print(json_format.dumps([plain(line) for line in found], indent=1))
+        print_json(found)
         return
     rows = [
         (
@@ -263,7 +271,8 @@ def segments(
         )
         for line in found
     ]
-    print(markdown_table(("tIoU", f"mAP % [{100 * level:g} % interval]"), rows), end="")
+    print_table(("tIoU", headline("mAP %", level)), rows)
+    print_missing_intervals([(line.value, line.interval) for line in found])
     n = len({s.video for s in theirs})
     print(f"\n{len(theirs)} segments of {len(found[0].by_class)} classes in {n} videos.")
 
@@ -291,21 +300,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         version=__version__,
         description="Score predictions, compare models, read result cards and make tables of them.",
     )
-
-
-def _rng(seed: int) -> np.random.Generator:
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or more, got {seed}")
-    return np.random.default_rng(seed)
-
-
-@contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Say in errors which files they are about."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{what}: {error}") from error
 
 
 def _lines(card: ResultCard) -> list[str]:

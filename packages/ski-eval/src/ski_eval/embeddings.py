@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ski_eval import files
 from ski_eval.accuracy import check_labels
+from ski_eval.archives import load_archive, save_archive
 from ski_eval.errors import InputError, SkiEvalError
 
 SCHEMA = "ski-eval/embeddings/1"
@@ -60,22 +56,13 @@ def save_embeddings(embeddings: Embeddings, path: str | Path, *, overwrite: bool
         ExistingOutputError: the file holds something else and ``overwrite`` is not set.
         InputError: ``path`` does not end in ``.npz``.
     """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise InputError(f"{path}: embeddings are stored as .npz; give such a name")
     header = {
         "schema": SCHEMA,
         "classes": list(embeddings.classes),
         "title": embeddings.title,
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        features=embeddings.features,
-        labels=embeddings.labels,
-        header=np.frombuffer(json.dumps(header, ensure_ascii=False).encode("utf-8"), np.uint8),
-    )
-    return files.write_bytes(path, buffer.getvalue(), overwrite=overwrite)
+    arrays = {"features": embeddings.features, "labels": embeddings.labels}
+    return save_archive(path, header, arrays, "embeddings", overwrite=overwrite)
 
 
 def load_embeddings(path: str | Path) -> Embeddings:
@@ -85,40 +72,13 @@ def load_embeddings(path: str | Path) -> Embeddings:
         MissingFileError: no such file.
         InputError: another or damaged file, or content that `Embeddings` refuses.
     """
-    content = files.read_bytes(path)
+    (features, labels), header = load_archive(
+        path, SCHEMA, ("features", "labels"), ("classes", "title"), "embeddings"
+    )
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            features, labels, raw = (archive[name] for name in ("features", "labels", "header"))
-        header = json.loads(raw.tobytes().decode("utf-8"))
-        if header["schema"] != SCHEMA:
-            raise ValueError(header["schema"])
         return Embeddings(features, labels, tuple(header["classes"]), header["title"])
-    except InputError as error:
+    except (InputError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error
-    except (
-        KeyError,
-        ValueError,
-        OSError,
-        EOFError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        RecursionError,
-    ) as error:
-        raise InputError(
-            f"{path}: no embeddings file of ski-eval, or damaged ({type(error).__name__})"
-        ) from error
-
-
-def header_schema(path: str | Path) -> str | None:
-    """What the header of an ``.npz`` file says it is; None for files that are not ours."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            header = json.loads(archive["header"].tobytes().decode("utf-8"))
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-    schema = header.get("schema") if isinstance(header, dict) else None
-    return schema if isinstance(schema, str) else None
 
 
 def project(features: ArrayLike, method: Method = "pca", seed: int = 0) -> NDArray[np.float64]:

@@ -32,6 +32,10 @@ def write_bytes(path: str | Path, content: bytes, *, overwrite: bool = False) ->
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None:
+            error.filename, error.filename2 = str(path), None  # not the temporary file's name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -45,6 +49,8 @@ def read_bytes(path: str | Path) -> bytes:
         InputError: an empty file.
     """
     path = Path(path)
+    if path.is_dir():
+        raise MissingFileError(f"{path}: is a folder; give the name of a file in it")
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file")
     content = path.read_bytes()

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ski_eval import files
 from ski_eval.errors import InputError
 from ski_eval.judge import (
@@ -28,8 +26,15 @@ from ski_eval.judge import (
     summarise,
 )
 from ski_eval.provenance import environment
-from ski_eval.results import ResultCard, plain, write_card
-from ski_eval.tables import format_interval, format_value, markdown_table
+from ski_eval.results import ResultCard, write_card
+from ski_eval.tables import format_interval, format_value
+from ski_eval.terminal import (
+    generator,
+    headline,
+    print_json,
+    print_missing_intervals,
+    print_table,
+)
 from ski_eval.text_files import file_hash
 
 PROTOCOL = "judged by a language model"
@@ -98,8 +103,7 @@ def judge(
         seed: of the resampling.
         json: print JSON instead of a table.
     """
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or more, got {seed}")
+    rng = generator(seed)
     if url is not None and replay is not None:
         raise InputError("--url and --replay: give one of them")
     items, missing = read_items(predictions, references, metrics, allow_missing=allow_missing)
@@ -126,7 +130,6 @@ def judge(
         else:
             who = LocalJudge(LocalConfig(model or LLAMA, revision, device, gguf_file))
     judged = run_judge(items, who, stored)
-    rng = np.random.default_rng(seed)
     found = summarise(judged, rng=rng, missing=missing, level=level, samples=samples)
     if scores is not None:
         text = "".join(f"{_score_line(one)}\n" for one in judged)
@@ -171,7 +174,7 @@ def judge(
             )
             write_card(card, cards)
     if json:
-        print(json_format.dumps([plain(figure) for figure in found], indent=1))
+        print_json(found)
         return
     rows = [
         (
@@ -183,8 +186,9 @@ def judge(
         )
         for figure in found
     ]
-    headers = ("metric", f"0-100 [{100 * level:g} % interval]", "answers", "no score", "missing")
-    print(markdown_table(headers, rows), end="")
+    headers = ("metric", headline("0-100", level), "answers", "no score", "missing")
+    print_table(headers, rows)
+    print_missing_intervals([(figure.value, figure.interval) for figure in found])
     if unparsed:
         print("\nAnswers without a score are left out of the values; --json has the bounds.")
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ski_eval import files
 from ski_eval.accuracy import check_labels, check_scores
+from ski_eval.archives import load_archive, save_archive
 from ski_eval.errors import InputError
 from ski_eval.results import plain
 
@@ -86,9 +82,6 @@ def save_predictions(
         ExistingOutputError: the file holds something else and ``overwrite`` is not set.
         InputError: ``path`` does not end in ``.npz``.
     """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise InputError(f"{path}: predictions are stored as .npz; give such a name")
     header = {
         "schema": SCHEMA,
         "names": list(predictions.names),
@@ -98,15 +91,8 @@ def save_predictions(
         "meta": predictions.meta,
         "checksum": _checksum(predictions.labels, predictions.logits),
     }
-    text = json.dumps(header, ensure_ascii=False).encode("utf-8")
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        labels=predictions.labels,
-        logits=predictions.logits,
-        header=np.frombuffer(text, np.uint8),
-    )
-    return files.write_bytes(path, buffer.getvalue(), overwrite=overwrite)
+    arrays = {"labels": predictions.labels, "logits": predictions.logits}
+    return save_archive(path, header, arrays, "predictions", overwrite=overwrite)
 
 
 def load_predictions(path: str | Path) -> Predictions:
@@ -116,38 +102,13 @@ def load_predictions(path: str | Path) -> Predictions:
         MissingFileError: no such file.
         InputError: another or damaged file, or content that `Predictions` refuses.
     """
-    content = files.read_bytes(path)
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            labels, logits, raw = (archive[name] for name in ("labels", "logits", "header"))
-        header = json.loads(raw.tobytes().decode("utf-8"))
-    except KeyError as error:
-        raise InputError(
-            f"{path}: no predictions file of ski-eval ({error.args[0]}); give what an evaluation "
-            "saved"
-        ) from error
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        RecursionError,
-    ) as error:
-        raise InputError(
-            f"{path}: no predictions file of ski-eval, or damaged ({type(error).__name__}); give "
-            "what an evaluation saved, or make it again"
-        ) from error
-    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-        raise InputError(f"{path}: no predictions file of ski-eval; expected schema {SCHEMA!r}")
-    expected = {"schema", "names", "classes", "groups", "unseen", "meta", "checksum"}
-    if set(header) != expected:
-        raise InputError(f"{path}: header has {sorted(header)}; expected {sorted(expected)}")
+    fields = ("names", "classes", "groups", "unseen", "meta")
+    (labels, logits), header = load_archive(
+        path, SCHEMA, ("labels", "logits"), (*fields, "checksum"), "predictions"
+    )
     if header["checksum"] != _checksum(labels, logits):
         raise InputError(f"{path}: arrays do not match their checksum; make the file again")
-    values = {name: header[name] for name in ("names", "classes", "groups", "unseen", "meta")}
+    values = {name: header[name] for name in fields}
     try:
         return Predictions(labels=labels, logits=logits, **values)
     except InputError as error:

@@ -10,9 +10,10 @@ import numpy as np
 
 from ski_eval import embeddings, files, predictions
 from ski_eval.accuracy import confusion_matrix, per_class_accuracy
+from ski_eval.archives import header_schema
 from ski_eval.calibration import calibration_error
 from ski_eval.curves import embedding_figure, reliability_figure, sweep_figure
-from ski_eval.embeddings import Method, header_schema, load_embeddings, project
+from ski_eval.embeddings import Method, load_embeddings, project
 from ski_eval.errors import InputError, MissingFileError
 from ski_eval.plots import confusion_matrix_figure, per_class_bars_figure
 from ski_eval.predictions import Predictions, load_predictions
