@@ -32,6 +32,7 @@ from ski_lvlm.prompts import (
     question_with_placeholders,
     render,
 )
+from ski_skeleton.device import check_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -184,8 +185,10 @@ def load_captioner(
         device: Where to.
 
     Raises:
-        ConfigError: A model that was trained without videos, or parts that cannot be built.
+        ConfigError: A model that was trained without videos, or parts that cannot be built; a
+            device that is not there.
     """
+    device = check_device(device)
     model, tokenizer, meta = load_lvlm(
         folder, base=base, precision=precision, device=device, skeletons=False
     )

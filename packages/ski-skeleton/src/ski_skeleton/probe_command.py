@@ -10,7 +10,7 @@ from pathlib import Path
 from ski_data.errors import InputError
 from ski_data.store import SkeletonStore
 from ski_eval import format_interval, save_predictions, write_card
-from ski_skeleton.c2vl.commands import check_device
+from ski_skeleton.device import check_device
 from ski_skeleton.errors import RunError
 from ski_skeleton.finetune import FINETUNE
 from ski_skeleton.loading import changed_feeder, load_encoder

@@ -21,7 +21,7 @@ from ski_eval import (
     write_card,
 )
 from ski_skeleton import pipeline, supervised
-from ski_skeleton.c2vl.commands import check_device
+from ski_skeleton.device import check_device
 from ski_skeleton.ensemble import Scale, combine, stream_weights
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.store_clips import TrainRule

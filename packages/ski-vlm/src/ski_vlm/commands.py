@@ -24,6 +24,7 @@ from ski_eval import (
     write_card,
 )
 from ski_eval.results import ResultCard
+from ski_skeleton.device import check_device
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.pipeline import claim_run
 from ski_skeleton.train.processes import is_main_process, need_one_process, process_count, stage
@@ -32,7 +33,6 @@ from ski_vlm.data import Clips, open_clips
 from ski_vlm.evaluation import ALL, PROTOCOLS, SKELETON, answerers, make_cards, predict_clips
 from ski_vlm.plan import fitting_accumulation, plan
 from ski_vlm.plan import report as report_plan
-from ski_vlm.predict import check_device
 from ski_vlm.recipe import VideoRecipe, read_recipe
 from ski_vlm.students import load_student
 from ski_vlm.training import MODEL, check_sources, train_seed

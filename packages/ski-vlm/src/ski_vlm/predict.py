@@ -19,9 +19,9 @@ from ski_data.video.decode import probe, read_frames
 from ski_data.video.guarded import GuardedReader
 from ski_data.video.sampling import test_indices
 from ski_data.video.transforms import center_crop, resize_short_side
+from ski_skeleton.device import check_device
 from ski_skeleton.errors import CheckpointError
 from ski_vlm.class_texts import Wording, encode_texts
-from ski_vlm.errors import ConfigError
 from ski_vlm.reading import in_order
 from ski_vlm.sources import open_student
 from ski_vlm.students import Student
@@ -337,25 +337,6 @@ def load(
     where = check_device(device)
     student, meta = open_student(model)
     return Recognizer(student, wording=wording, device=where, meta=meta, name=str(model))
-
-
-def check_device(name: str | torch.device) -> torch.device:
-    """The device of that name, if this machine has it.
-
-    Raises:
-        ConfigError: no such device, or not here.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device is not None and device.type == "cuda" and (device.index or 0) < cards:
-        return device
-    if device is None or device.type != "cpu":
-        known = ["cpu", *(f"cuda:{i}" for i in range(cards))]
-        raise ConfigError(f"--device {name}: not on this machine; it has {', '.join(known)}")
-    return device
 
 
 def check_top_k(top_k: int | None) -> int | None:

@@ -13,6 +13,7 @@ from ski_data.video.decode import probe, read_frames
 from ski_lvlm.curation.errors import CurationError
 from ski_lvlm.curation.lines import Lines
 from ski_lvlm.curation.prompts import Prompt, load_prompt
+from ski_skeleton.device import check_device
 
 NEW_TOKENS = 256
 Report = Callable[[int, int, str], None]
@@ -33,13 +34,14 @@ class ImageCaptioner:
     def __init__(self, name: str, *, device: str = "cpu") -> None:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
+        where = check_device(device)
         try:
             self.processor: Any = AutoProcessor.from_pretrained(name)
             model = AutoModelForImageTextToText.from_pretrained(name)
         except (OSError, ValueError) as error:
             first = next(iter(str(error).splitlines()), type(error).__name__)
             raise CurationError(f"{name}: cannot be loaded ({first})") from None
-        self.name, self.model = name, model.eval().to(device)
+        self.name, self.model = name, model.eval().to(where)
 
     def caption(self, image: np.ndarray, prompt: Prompt) -> str:
         """What the model says of a picture, uint8 (H, W, 3) RGB."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ski_lvlm.curation.errors import CurationError, EndpointError
+from ski_skeleton.device import check_device
 
 URL, KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 
@@ -59,6 +60,7 @@ class LocalModel:
     def __init__(self, name: str, *, device: str = "cpu", max_new_tokens: int = 1024) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        where = check_device(device)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(name)
             model = AutoModelForCausalLM.from_pretrained(name)
@@ -68,7 +70,7 @@ class LocalModel:
         if not self.tokenizer.chat_template:
             raise CurationError(f"{name}: its tokenizer has no chat template; take a chat model")
         self.name, self.max_new_tokens = name, max_new_tokens
-        self.model = model.eval().to(device)
+        self.model = model.eval().to(where)
 
     def __call__(self, system: str, user: str, seed: int) -> str:
         """See :class:`Generator`."""

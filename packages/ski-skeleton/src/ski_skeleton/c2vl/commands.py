@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import torch
-
 from ski_data.errors import ExistingOutputError, InputError
 from ski_data.manifest import read_manifest
 from ski_data.progress import Progress
@@ -19,6 +17,7 @@ from ski_skeleton.c2vl.concepts import (
     save_concepts,
 )
 from ski_skeleton.c2vl.recipe import KIND, model_meta, open_source, pretrain, read_recipe
+from ski_skeleton.device import check_device
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.text.clip import ClipConfig, ClipTextTower, build_clip
 from ski_skeleton.text.sentence import SentenceConfig, SentenceTextTower
@@ -118,16 +117,3 @@ def pretrain_command(recipe: str, *, out: str, seed: int = 0) -> None:
     write_model(run / "model", KIND, settings.model, model.state_dict(), meta)
     shutil.rmtree(run / "pretrain" / "checkpoints", ignore_errors=True)
     print(run / "model")
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that torch does not know or have.
-
-    Raises:
-        InputError: naming it.
-    """
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"--device {device}: not usable here ({first}); cpu always is") from error

@@ -12,6 +12,7 @@ from ski_data.progress import Progress
 from ski_data.splits import dataset_classes
 from ski_data.store import SkeletonStore
 from ski_eval import format_interval
+from ski_skeleton.device import check_device
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.loading import changed_feeder, load_encoder
 from ski_skeleton.train.loop import ProgressReport
@@ -45,6 +46,7 @@ def features(
         dataset: ntu60, ntu120 or pku-mmd, where the store names no classes.
         device: where the encoder runs.
     """
+    where = check_device(device)
     target = check_output(out)
     encoder = load_encoder(model)
     feeder = changed_feeder(encoder.feeder, window, stream)
@@ -57,7 +59,7 @@ def features(
             extract,
             classes=classes,
             meta={"model": Path(model).name, "feeder": to_plain(feeder)},
-            device=device,
+            device=where,
             report=progress.report,
         )
     print(save_features(found, target))
