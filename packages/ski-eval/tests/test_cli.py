@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import ski_eval
@@ -48,6 +49,24 @@ def test_score(tmp_path, capsys, make_predictions):
     figures = json.loads(capsys.readouterr().out)
     assert [f["metric"] for f in figures] == ["top-1", "top-5", "mean class accuracy"]
     assert figures[1]["value"] is None
+
+
+def test_classes(tmp_path, capsys, make_predictions):
+    path = tmp_path / "p.npz"
+    logits = np.eye(3)[[0, 0, 2, 1, 1, 1]]
+    own = make_predictions(n=6, k=3, labels=np.array([0, 0, 0, 0, 1, 1]), logits=logits)
+    save_predictions(own, path)
+    assert main(["classes", str(path)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[2:] == [
+        "| action 0 | 50.0 | 4 | action 1 1, action 2 1 |",
+        "| action 1 | 100.0 | 2 | |",
+        "| action 2 | undefined | 0 | |",
+    ]
+    assert main(["classes", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == [0.5, 1.0, None]
+    assert found["confusion"] == [[2, 1, 1], [0, 2, 0], [0, 0, 0]]
 
 
 def test_compare(tmp_path, capsys, make_predictions):

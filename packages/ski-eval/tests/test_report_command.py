@@ -104,11 +104,11 @@ def test_sweeps_of_two_methods_are_two_curves(tmp_path, make_card):
 
 
 def test_same_cell_twice_is_listed_card_by_card(tmp_path, make_card):
-    for seed in (0, 1):
-        write_card(make_card(name=f"seed {seed}", seeds=(seed,)), tmp_path)
+    for rate in (0.1, 1.0):
+        write_card(make_card(name=f"rate {rate}", config={"lr": rate}), tmp_path)
     assert main(["report", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert page.count('<th scope="row">seed 1</th>') == 2
+    assert page.count('<th scope="row">rate 1.0</th>') == 2
 
 
 @pytest.mark.parametrize(

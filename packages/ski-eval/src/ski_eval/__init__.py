@@ -46,6 +46,7 @@ from ski_eval.results import (
     write_card,
 )
 from ski_eval.scoring import Score, compare, score
+from ski_eval.seeds import over_seeds
 from ski_eval.segments import (
     DetectionScore,
     Segment,
@@ -122,6 +123,7 @@ __all__ = [
     "markdown_table",
     "mean_class_accuracy",
     "open_set",
+    "over_seeds",
     "paired_difference",
     "paper_table",
     "per_class_accuracy",

@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from ski_eval import __version__, command, scoring
+from ski_eval.accuracy import confusion_matrix, per_class_accuracy
 from ski_eval.calibration import calibration_error
 from ski_eval.caption_command import captions
 from ski_eval.comparison import compare_files
@@ -16,6 +19,7 @@ from ski_eval.predictions import load_predictions
 from ski_eval.rejection import reject_unseen
 from ski_eval.report_command import report
 from ski_eval.results import ResultCard, card_json, read_card, read_cards
+from ski_eval.seeds import over_seeds
 from ski_eval.segments import THRESHOLDS, detection, read_segments
 from ski_eval.tables import accuracy_table, format_interval, format_value
 from ski_eval.terminal import (
@@ -45,13 +49,15 @@ def show(cards: list[str], json: bool = False) -> None:
 def table(folder: Path, json: bool = False) -> None:
     """Print all result cards under a folder as one table of methods by metrics.
 
+    Cards that differ in their seeds only are one figure: the mean and its interval over the seeds.
+
     Args:
         folder: e.g. the results of a run.
         json: print JSON instead of Markdown.
     """
     cards = [card for _, card in read_cards(folder)]
     with naming(folder):
-        made = accuracy_table(cards)
+        made = accuracy_table(over_seeds(cards))
     if json:
         print_json(made)
         return
@@ -99,6 +105,29 @@ def score(
     ]
     headers = ("protocol", "metric", headline("%", level), "samples", "candidates", "interval from")
     print_table(headers, rows)
+
+
+def classes(predictions: Path, json: bool = False) -> None:
+    """Print the accuracy within each class, and what its clips are taken for.
+
+    Args:
+        predictions: file written by an evaluation.
+        json: print JSON (with the whole confusion matrix) instead of a table.
+    """
+    read = load_predictions(predictions)
+    matrix = confusion_matrix(read.predicted, read.labels, len(read.classes))
+    accuracies = per_class_accuracy(read.predicted, read.labels, len(read.classes))
+    known = [None if np.isnan(value) else float(value) for value in accuracies]
+    if json:
+        found = {"classes": read.classes, "accuracy": known, "confusion": matrix.tolist()}
+        print_json(found)
+        return
+    rows = []
+    for k, (name, value) in enumerate(zip(read.classes, known, strict=True)):
+        others = [i for i in np.argsort(-matrix[k], kind="stable") if i != k and matrix[k, i] > 0]
+        taken = ", ".join(f"{read.classes[i]} {matrix[k, i]}" for i in others[:3])
+        rows.append((name, format_value(value), int(matrix[k].sum()), taken))
+    print_table(("class", "right %", "samples", "most often taken for"), rows)
 
 
 def compare(
@@ -281,6 +310,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "show": show,
     "table": table,
     "score": score,
+    "classes": classes,
     "compare": compare,
     "calibration": calibration,
     "reject": reject,

@@ -19,6 +19,7 @@ from ski_eval.plots import confusion_matrix_figure, per_class_bars_figure
 from ski_eval.predictions import Predictions, load_predictions
 from ski_eval.report import Report
 from ski_eval.results import ResultCard, read_cards
+from ski_eval.seeds import over_seeds
 from ski_eval.tables import Table, accuracy_table, format_interval, format_value, paper_table
 
 PICTURES = (".png", ".jpg", ".jpeg", ".svg")
@@ -41,8 +42,9 @@ def report(
 ) -> None:
     """Make one HTML page, readable offline, of all that an evaluation left under a folder.
 
-    Taken up: result cards (.json), predictions and embeddings (.npz), and pictures (.png, .jpg,
-    .svg) in folders named attention, whose file names are the labels.
+    Taken up: result cards (.json; the mean where some differ in their seeds only), predictions and
+    embeddings (.npz), and pictures (.png, .jpg, .svg) in folders named attention, whose file names
+    are the labels.
 
     Args:
         folder: e.g. of a run.
@@ -70,7 +72,7 @@ def report(
         cards = []
     page = Report(title, f"Made by ski-eval from `{folder.name}`.")
     if cards:
-        _add_cards(page, cards, tolerance / 100.0, sweep)
+        _add_cards(page, over_seeds(cards), tolerance / 100.0, sweep)
     for path in found[predictions.SCHEMA]:
         _add_predictions(page, load_predictions(path), path.relative_to(folder))
     for path in found[embeddings.SCHEMA]:
@@ -106,7 +108,7 @@ def _add_cards(page: Report, cards: Sequence[ResultCard], tolerance: float, swee
     for (dataset, split), group in _grouped(plain).items():
         if len({(c.method, c.protocol, c.metric) for c in group}) == len(group):
             _add_table(page, f"{dataset}, {split}", accuracy_table(group))
-        else:  # e.g. several seeds of one method: a line each
+        else:  # e.g. several settings of one method: a line each
             rows = [
                 (c.name, c.method, c.metric, format_interval(c.value, c.interval, c.unit), c.n)
                 for c in group
