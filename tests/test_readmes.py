@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import tomllib
 
 from apps.adl_mini.recipe import DEFAULT, read_recipe
+from ski_data import command
 from ski_data.synthetic.classes import UNSEEN
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +23,10 @@ READMES = sorted(
     for path in ROOT.glob(f"{folder}*.md")
     if path.name != "CHANGELOG.md"
 )
+SETTINGS = r"(?:[A-Z_]+=\S* )*"
+"""Environment variables ahead of a command."""
+ALWAYS = {"config", "print_config", "help", "version"}
+"""Options of every command."""
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -33,12 +39,12 @@ def commands() -> list[tuple[str, list[str]]]:
     lines = [
         (str(path.relative_to(ROOT)), line)
         for path in READMES
-        for block in blocks(path, "")
+        for block in [*blocks(path, ""), *blocks(path, "bash")]
         for line in block.replace("\\\n", " ").splitlines()
-        if re.match(r"(hatch|python|pip|ski-\w+) ", line)
+        if re.match(rf"{SETTINGS}(hatch|python|pip|ski-\w+) ", line)
     ]
     return [
-        (where, shlex.split(part, comments=True))
+        (where, shlex.split(re.sub(f"^{SETTINGS}", "", part.strip()), comments=True))
         for where, line in lines
         for part in line.split("&&")
     ]
@@ -70,22 +76,97 @@ def test_python_compiles_and_imports(path):
                 assert all(hasattr(module, alias.name) for alias in node.names)
 
 
-def test_commands_exist():
+def scripts() -> dict[str, dict[str, str]]:
+    """Scripts of each environment."""
     environments = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["envs"]
+    return {name: found.get("scripts", {}) for name, found in environments.items()}
+
+
+def programs() -> dict[str, str]:
+    """Modules by how a program is called; ``ski-bench`` has two names."""
+    found = {f"ski-{p.name[4:]}": f"ski_{p.name[4:]}.cli" for p in ROOT.glob("packages/ski-*")}
+    for path in (*ROOT.glob("apps/**/*.py"), *ROOT.glob("benchmarks/**/*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for prog in re.findall(r'prog="([^"]+)"', path.read_text(encoding="utf-8")):
+            found[prog] = module
+    for name, value in scripts()["default"].items():
+        if name in found:
+            found[value.removesuffix(" {args}")] = found[name]
+    return found
+
+
+def called(words: list[str]) -> list[str] | None:
+    """The words behind ``hatch run``, scripts put in their place; None: there is no such script."""
+    if words[:2] != ["hatch", "run"]:
+        return words
+    environment, _, script = words[2].rpartition(":")
+    known = scripts()[environment or "default"]
+    if script in known:
+        return [*shlex.split(known[script].replace("{args}", "")), *words[3:]]
+    return [script, *words[3:]] if script == "python" or script.startswith("ski-") else None
+
+
+def wrong_with(words: list[str]) -> str | None:
+    """What a program would refuse: a command or an option that there is not."""
+    name, rest = words[0], words[1:]
+    if words[:2] == ["python", "-m"]:
+        name, rest = " ".join(words[:3]), words[3:]
+    known = programs()
+    if name not in known:
+        ours = name.startswith(("ski-", "python -m benchmarks", "python -m apps"))
+        return f"no program {name}" if ours else None
+    module = importlib.import_module(known[name])
+    if hasattr(module, "spread"):  # ski-bench words its command line more freely
+        rest = module.spread(rest)
+    if hasattr(module, "COMMANDS"):
+        if rest[0] not in module.COMMANDS:
+            return f"no command {rest[0]}"
+        function = command.load(module.COMMANDS[rest[0]])
+    else:
+        source = Path(module.__file__).read_text(encoding="utf-8")
+        function = getattr(module, re.search(r"run_one\((\w+)", source)[1])
+    options = {*inspect.signature(function).parameters, *ALWAYS}
+    for word in command.underscored(rest):
+        option = re.match(r"--(?:no-)?(\w+)", word)
+        if option and option[1] not in options:
+            return f"no option {word}"
+    return None
+
+
+def test_commands_exist():
     wrong = []
     for where, words in commands():
-        if words[:2] == ["hatch", "run"]:
-            environment, _, script = words[2].rpartition(":")
-            scripts = environments[environment or "default"].get("scripts", {})
-            words = words[2:] if script.startswith("ski-") else []
-            if not words and script not in {*scripts, "python"}:
-                wrong.append((where, script))
-        if words and words[0].startswith("ski-"):
-            package = words[0].replace("-", "_")
-            known = importlib.import_module(f"{package}.cli").COMMANDS
-            if words[1] not in known:
-                wrong.append((where, words[:2]))
+        found = called(words)
+        told = "no such script" if found is None else wrong_with(found)
+        if told:
+            wrong.append((where, words[:3], told))
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("hatch run ski-bench run --all --data adl-mini --out runs", None),
+        ("hatch run python -m benchmarks.bench run table1 --data a=A b=B --dry-run --out R", None),
+        ("hatch run ski-bench go --out runs", "no command go"),
+        ("hatch run ski-bench run --all --outt runs", "no option --outt"),
+        ("python -m benchmarks.bench report --data adl-mini", "no option --data="),
+        ("hatch run bench:ui-prmd FILE --text MODEL --seed 3", "no option --seed"),
+        ("python -m benchmarks.speed --quick --only data", None),
+        ("python -m benchmarks.slow", "no program python -m benchmarks.slow"),
+        ("hatch run main --out R --fast", "no option --fast"),
+        ("ski-data check FILE --loud", "no option --loud"),
+        ("python -m pip install hatch", None),
+    ],
+)
+def test_what_is_wrong_with_a_command(line, told):
+    found = wrong_with(called(shlex.split(line)))
+    assert found is None if told is None else found.startswith(told)
+
+
+def test_scripts_are_known():
+    assert called(["hatch", "run", "bench:no-such", "x"]) is None
+    assert called(["hatch", "run", "ski-bench", "list"])[2:] == ["benchmarks.bench", "list"]
 
 
 def test_the_clip_of_the_first_prediction_is_made_and_of_an_unseen_class():
