@@ -260,7 +260,7 @@ def test_what_a_row_lacks_is_said_with_how_to_get_it(tmp_path):
     words = lacks["table3", "ski-lvlm", "correctness"]
     assert "charades: not given" in words
     assert "mm_projector.bin" in words
-    assert "video_chatgpt-7B.bin" in lacks["table3", "vcgpt", "average"]
+    assert "MBZUAI/Video-ChatGPT-7B" in lacks["table3", "vcgpt", "average"]
 
 
 def test_weights_are_fetched_by_a_job_unless_a_file_is_there(ntu):
@@ -410,6 +410,7 @@ def test_a_newcomers_plan_of_adl_mini_knows_all_times_and_steps(scale, tmp_path,
         "smie seed 0": (200, 5),
         "star seed 0": (220, 5),
         "c2vl seed 0": (84, 3),
+        "c2vl finetune seed 0": (336, 3),
         "lvlm video seed 0": (360, 10),
     }  # as their logs say
     assert {name: steps[name] for name in counted} == {

@@ -55,15 +55,15 @@ class AdlMini:
         return [number for number in range(1, self.recipe.data.subjects + 1) if number not in test]
 
     @property
-    def clips_each(self) -> int:
-        """Clips of a class that train."""
+    def all_clips(self) -> int:
+        """Clips of people that train."""
         data = self.recipe.data
-        return len(self.train_subjects) * data.repetitions * data.cameras
+        return len(ACTIONS) * len(self.train_subjects) * data.repetitions * data.cameras
 
     @property
     def seen_clips(self) -> int:
-        """Clips of seen classes that train."""
-        return len(SEEN) * self.clips_each
+        """Of these, the clips of seen classes."""
+        return self.all_clips * len(SEEN) // len(ACTIONS)
 
     def label(self, what: str) -> str:
         """A job's name or kind, which no other scale has."""

@@ -6,7 +6,6 @@ from benchmarks.bench.adl import UNSEEN, AdlMini, steps
 from benchmarks.bench.cells import Result
 from benchmarks.bench.commands import PROTOCOL_OPTIONS, by_recipe, flow, skeleton_features
 from benchmarks.bench.jobs import DEVICE, OUT, Job
-from ski_data.synthetic.classes import ACTIONS
 from ski_skeleton.zeroshot.smie import SmieConfig
 from ski_skeleton.zeroshot.star import StarConfig
 
@@ -122,7 +121,7 @@ def c2vl(adl: AdlMini, seed: int) -> Job:
         kind=adl.label("c2vl"),
         needs=(adl.store, vectors),
         seed=seed,
-        steps=steps(len(ACTIONS) * adl.clips_each, train["batch_size"], train["epochs"]),
+        steps=steps(adl.all_clips, train["batch_size"], train["epochs"]),
         size=4_000_000,
         distributed=True,
     )
@@ -131,9 +130,11 @@ def c2vl(adl: AdlMini, seed: int) -> Job:
 def probe(adl: AdlMini, protocol: str, seed: int) -> Result:
     """A test of a C2VL encoder."""
     pretrained = c2vl(adl, seed)
-    options = PROTOCOL_OPTIONS[protocol]
+    options, kind, count = PROTOCOL_OPTIONS[protocol], "probe", None
     if protocol == "finetune":
-        options += ("--training", flow(adl.settings["c2vl"]["finetune"]))
+        train, kind = adl.settings["c2vl"]["finetune"], "finetune"
+        options += ("--training", flow(train))
+        count = steps(adl.all_clips, train["batch_size"], train["epochs"])
     job = adl.job(
         f"c2vl {protocol} seed {seed}",
         (
@@ -141,7 +142,8 @@ def probe(adl: AdlMini, protocol: str, seed: int) -> Result:
             *("--out", f"{OUT}/scores", "--subjects", str(adl.train_subjects)),
             *("--seed", str(seed), "--device", DEVICE, "--protocol", protocol, *options),
         ),
-        kind="probe",
+        kind=kind,
         needs=(pretrained,),
+        steps=count,
     )
     return Result(job, f"{job.out}/scores/*.npz")

@@ -10,6 +10,12 @@ from benchmarks.bench.recipes import OWN_SPLIT, Split, recipe
 from benchmarks.bench.skeleton_rows import c2vl_result, skeleton_result, zeroshot_result
 from benchmarks.bench.video_rows import pictures_result, video_result
 
+PROJECTORS = {
+    "mm_projector": "the image projector published with mmaaz60/LLaVA-7B-Lightening-v1-1",
+    "video_chatgpt-7B": "published as MBZUAI/Video-ChatGPT-7B on transformers' hub",
+}
+"""Where the files are published that Table 3 begins with."""
+
 
 def lacks(row: Row, dataset: str, given: Given) -> tuple[str, ...]:
     """Everything that a row lacks on a data set, and how to get it."""
@@ -25,7 +31,8 @@ def lacks(row: Row, dataset: str, given: Given) -> tuple[str, ...]:
         file = "video_chatgpt-7B" if row.recipe == "vcgpt_activitynet" else "mm_projector"
         if given.weight_file(file) is None:
             found.append(
-                f"weights {file}.bin: put the published file into a folder, give --weights FOLDER"
+                f"weights {file}.bin ({PROJECTORS[file]}): put the file into a folder and give "
+                "--weights FOLDER"
             )
     elif row.method == "c2vl":
         needed.append((dataset, ("manifest", "skeletons", "captions")))
