@@ -106,7 +106,7 @@ def test_jobs_call_the_existing_programs(data, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert "its own table" not in told.out
     assert "its own table" in told.err
-    rows = [line for line in told.out.splitlines() if "zero-shot, 3 unseen classes" in line]
+    rows = [line for line in told.out.splitlines() if "splits of 3 unseen classes" in line]
     assert len(rows) == len(METHODS)
     assert all("65.0 [" in row and "33.3" in row and "10 of 10 splits" in row for row in rows)
     assert all("with wrong names 30.0" in row for row in rows)

@@ -1,8 +1,8 @@
 """All benchmarks on real recordings, one table: ``python -m benchmarks.real DATA --out OUT``.
 
 Calls ``benchmarks.ui_prmd`` and ``benchmarks.real_skeletons``, and shows the main job's models the
-recorded clips. What is done is kept and never done again: a finished set's records are taken as they
-are, an unfinished one's must be of today's settings.
+recorded clips. What is done is kept and never done again: records of a finished set are taken as
+they are, those of an unfinished one must be of today's settings.
 """
 
 from __future__ import annotations

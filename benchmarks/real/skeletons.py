@@ -124,7 +124,7 @@ def _zero_shot(part: str, data: Path, out: Path, text: str | None) -> Job:
             found.append(
                 Headline(
                     settings.title,
-                    f"zero-shot, {len(splits[0])} unseen classes; mean over classes",
+                    f"zero-shot, splits of {len(splits[0])} unseen classes; mean over classes",
                     f"{title} (with wrong names {null:.1f})",
                     float(values.mean()),
                     over_classes(values, results.splits),
