@@ -19,6 +19,7 @@ from benchmarks.bench import claims, launch, running
 from benchmarks.bench.cells import Cell, Result, figure
 from benchmarks.bench.claims import claimed, holder
 from benchmarks.bench.jobs import Job, finish, finished, ordered
+from benchmarks.bench.plan import measured_rates
 from benchmarks.bench.running import run_jobs
 from ski_data.errors import InputError
 from ski_eval import Predictions, save_predictions
@@ -77,6 +78,17 @@ def test_a_command_that_was_finished_before_a_kill_does_not_run_again(tmp_path):
     assert run_jobs([job], tmp_path, runner) == {}
     assert runner.ran == []
     assert finished(job, tmp_path)
+
+
+def test_the_time_of_a_job_that_was_killed_before_tells_nothing_of_others(tmp_path):
+    jobs = [Job(name, ("toy", name), kind="toy", units=2) for name in ("first", "killed")]
+    jobs[1].folder(tmp_path).mkdir(parents=True)
+    (jobs[1].folder(tmp_path) / "log.txt").write_text("$ toy killed\n")
+    assert run_jobs(jobs, tmp_path, Runner()) == {}
+    told = [json.loads((job.folder(tmp_path) / "time.json").read_text()) for job in jobs]
+    assert [one["units"] for one in told] == [2, None]
+    assert list(measured_rates(tmp_path)) == ["toy"]
+    assert all(finished(job, tmp_path) for job in jobs)
 
 
 def test_records_are_equal_byte_by_byte_wherever_and_whenever(tmp_path):

@@ -150,10 +150,18 @@ def prepare(job: Job, runs: Path) -> None:
         write_text(path, content)
 
 
-def finish(job: Job, runs: Path, seconds: float, host: str) -> None:
-    """Write the record of a job whose command is done, and apart from it how long it took."""
-    folder = job.folder(runs)
-    told = {"seconds": round(seconds, 1), "host": host, "kind": job.kind, "units": job.units}
+def finish(job: Job, runs: Path, seconds: float, host: str, *, whole: bool = True) -> None:
+    """Write the record of a job whose command is done, and apart from it how long it took.
+
+    Args:
+        job: that is done.
+        runs: folder of all runs.
+        seconds: since its last start.
+        host: where.
+        whole: that start was its first; else the time tells nothing of other jobs.
+    """
+    folder, units = job.folder(runs), job.units if whole else None
+    told = {"seconds": round(seconds, 1), "host": host, "kind": job.kind, "units": units}
     write_text(folder / TIME, json.dumps(told) + "\n")
     write_text(folder / RECORD, json.dumps(record(job), indent=1) + "\n")
 

@@ -79,7 +79,8 @@ def _pending(jobs: Sequence[Job], failed: dict[str, Failure], runs: Path) -> lis
 
 
 def _run(job: Job, runs: Path, start: Start, claim: Claim, count: str) -> Failure | None:
-    begun = time.monotonic()
+    begun, log = time.monotonic(), job.folder(runs) / LOG
+    whole = not log.exists()
     print(f"{count} {job.name} ...", file=sys.stderr, flush=True)
     try:
         prepare(job, runs)
@@ -89,10 +90,10 @@ def _run(job: Job, runs: Path, start: Start, claim: Claim, count: str) -> Failur
     code = 0 if command_done(job, runs) else start(job, claim)
     took = time.monotonic() - begun
     if code == 0:
-        finish(job, runs, took, socket.gethostname())
+        finish(job, runs, took, socket.gethostname(), whole=whole)
         print(f"{count} {job.name}: done, {seconds(took)}", file=sys.stderr, flush=True)
         return None
-    reason = f"{job.name}: {last_line(job.folder(runs) / LOG, code)}"
+    reason = f"{job.name}: {last_line(log, code)}"
     print(f"{count} failed: {reason}", file=sys.stderr, flush=True)
     return Failure(job, reason)
 
