@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -139,6 +140,28 @@ def test_cache_resumes_and_replays(tmp_path):
     assert run_judge(items, ReplayJudge(path)) == first
     with pytest.raises(JudgeError, match="no stored reply to this question"):
         run_judge([item("new", prediction="other")], ReplayJudge(path))
+
+
+class Moody(Scripted):
+    """Never says the same twice, to whoever asks at the same time."""
+
+    workers = 2
+
+    def __init__(self) -> None:
+        super().__init__(*(f'{{"score": {score}}}' for score in range(6)))
+        self.together = threading.Barrier(2, timeout=10)
+
+    def reply(self, messages):
+        self.together.wait()
+        return super().reply(messages)
+
+
+def test_a_question_put_twice_at_once_has_one_answer(tmp_path):
+    path = tmp_path / "replies.jsonl"
+    items = [item("v1"), item("v2")]  # the same words about two videos
+    found = run_judge(items, Moody(), ReplyCache(path))
+    assert found[0].score == found[1].score
+    assert run_judge(items, ReplayJudge(path)) == found
 
 
 def test_cache_survives_a_cut_line_and_refuses_others(tmp_path, caplog):

@@ -265,7 +265,7 @@ def test_command_end_to_end(server, run_files, tmp_path, capsys):
     cards, scores = tmp_path / "cards", tmp_path / "scores.jsonl"
     assert main([*args, *at, "--cards", str(cards), "--scores", str(scores)]) == 0
     text = capsys.readouterr().out
-    assert "| average | 80.0 [80.0, 80.0] | 25 | 0 | 0 |" in " ".join(text.split())
+    assert "| average | 80.0 | 25 | 0 | 0 |" in " ".join(text.split())
     found = {card.metric: card for _, card in read_cards(cards)}
     assert len(found) == 6
     assert len(found["average"].config["prompts"]) == 5

@@ -106,6 +106,17 @@ def test_intervals_draw_videos(rng):
     assert 0.0 < twice[0].value <= 1.0
 
 
+@settings(deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=30).filter(any))
+def test_average_precision_is_the_area_under_scikit_learns_curve(right):
+    metrics = pytest.importorskip("sklearn.metrics", reason="the second opinion")
+    falling = -np.arange(len(right))
+    precision, recall, _ = metrics.precision_recall_curve(right, falling)
+    envelope = np.maximum.accumulate(precision)[:-1]  # recall falls along the curve
+    expected = -(np.diff(recall) * envelope).sum()
+    assert average_precision(np.array(right), sum(right)) == pytest.approx(expected)
+
+
 def test_bad_input():
     truth = [Segment("v", "a", 0, 1)]
     with pytest.raises(InputError, match="no ground truth"):

@@ -49,12 +49,16 @@ class ReplyCache:
         """The stored reply, or None."""
         return self._replies.get(key)
 
-    def add(self, key: str, identity: dict[str, Any], reply: str) -> None:
-        """Store a reply; one that is there already stays."""
+    def add(self, key: str, identity: dict[str, Any], reply: str) -> str:
+        """Store a reply and give it back; one that is there already stays and is given instead.
+
+        Whoever asks the same at the same time thus goes on with the same reply, and a replay
+        gives the figures of the run.
+        """
         line = json.dumps({"key": key, "identity": identity, "reply": reply}, ensure_ascii=False)
         with self._lock:
             if key in self._replies:
-                return
+                return self._replies[key]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self._whole is not None:
                 os.truncate(self.path, self._whole)
@@ -64,6 +68,7 @@ class ReplyCache:
                 file.flush()
                 os.fsync(file.fileno())
             self._replies[key] = reply
+        return reply
 
     def _read(self) -> None:
         content = self.path.read_bytes()

@@ -73,7 +73,7 @@ def run_judge(
             if reply is None:
                 reply = judge.reply(said)
                 if cache is not None:
-                    cache.add(key, identity, reply)
+                    reply = cache.add(key, identity, reply)
             replies.append(reply)
             score = parse_score(reply)
             if score is not None:
