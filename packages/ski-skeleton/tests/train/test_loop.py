@@ -202,6 +202,22 @@ def test_other_settings_do_not_touch_a_run(tmp_path):
     assert (tmp_path / "run/log.jsonl").read_text() == before
 
 
+def test_runs_of_other_versions(tmp_path):
+    """A setting that is new has its default; one that is gone makes it another run."""
+    fit(Regression(), Points(), BASE, tmp_path / "run")
+    path = tmp_path / "run/config.json"
+    found = json.loads(path.read_text())
+    del found["train"]["log_every"]
+    path.write_text(json.dumps(found))
+    fit(Regression(), Points(), replace(BASE, log_every=TrainConfig.log_every), tmp_path / "run")
+    with pytest.raises(RunError, match="other settings"):
+        fit(Regression(), Points(), replace(BASE, log_every=1), tmp_path / "run")
+    found["train"]["gone"] = 1
+    path.write_text(json.dumps(found))
+    with pytest.raises(RunError, match="other settings.*gone"):
+        fit(Regression(), Points(), BASE, tmp_path / "run")
+
+
 def test_loss_that_is_not_finite_names_the_batch(tmp_path):
     with pytest.raises(DivergedError, match=r"samples \[.*\b5\b.*\]"):
         fit(Regression(), Points(bad=5), BASE, tmp_path / "run")

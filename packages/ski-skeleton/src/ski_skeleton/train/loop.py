@@ -20,7 +20,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
-from ski_data.config import to_plain
+from ski_data.config import from_plain, to_plain
+from ski_data.errors import InputError
 from ski_skeleton.errors import ConfigError, RunError
 from ski_skeleton.train import checkpoint
 from ski_skeleton.train.data import Source, epoch_batches, labels_to_balance, load
@@ -240,20 +241,27 @@ def _is_error(record: logging.LogRecord) -> bool:
 
 
 def _claim(folder: Path, task: Task, config: TrainConfig) -> None:
-    """Make the folder this run's own, or check that it already is."""
+    """Make the folder this run's own, or check that it already is.
+
+    A setting that a run of an earlier version does not name has its default.
+    """
     shapes = {k: list(v.shape) for k, v in task.state_dict().items()}
     shape_hash = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:16]
-    plain = {"task": type(task).__name__, "weights": shape_hash, "train": to_plain(config)}
+    own = {"task": type(task).__name__, "weights": shape_hash}
     path = folder / "config.json"
-    text = json.dumps(plain, indent=1) + "\n"
     if path.exists():
-        if path.read_text(encoding="utf-8") != text:
-            raise RunError(
-                f"{folder}: holds a run with other settings; give another folder or remove it"
-            )
+        other = f"{folder}: holds a run with other settings; give another folder or remove it"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            earlier = from_plain(TrainConfig, found.pop("train"), str(path))
+        except (ValueError, KeyError, InputError) as error:
+            raise RunError(f"{other} ({error})") from error
+        if found != own or earlier != config:
+            raise RunError(other)
         return
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
+    text = json.dumps(own | {"train": to_plain(config)}, indent=1) + "\n"
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
