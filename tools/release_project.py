@@ -96,7 +96,7 @@ class Project:
 def entries(changelog: str) -> list[Entry]:
     """The versions of a changelog with their texts, in the order of the file."""
     found = list(HEADING.finditer(changelog))
-    ends = [*(heading.start() for heading in found[1:]), len(changelog)]
+    ends = [*(heading.start() for heading in found), len(changelog)][1:]
     return [
         Entry(heading["version"], heading["date"], changelog[heading.end() : end].strip())
         for heading, end in zip(found, ends, strict=True)
