@@ -1,0 +1,1 @@
+"""Recognition, embeddings, captions and conversations over HTTP: ``python -m apps.serve``."""
