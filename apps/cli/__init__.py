@@ -1,0 +1,1 @@
+"""``ski``: one command line over all packages; each command is another package's or program's."""
