@@ -110,7 +110,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
             recognizers=[
                 schema.KnownRecognizer(
                     name=name,
-                    source=service.settings.models[name],
+                    source=str(service.settings.models[name]),
                     classes=worker.engine.classes if worker.engine is not None else None,
                 )
                 for name, worker in service.recognizers.items()

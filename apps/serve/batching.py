@@ -161,6 +161,8 @@ class Worker(threading.Thread):
         self._metrics.batch(self.model, sum(job.weight for job in jobs))
         try:
             answers = self.engine.answer(kind, [job.payload for job in jobs])
+            if len(answers) != len(jobs):
+                raise ValueError(f"{len(answers)} answers to {len(jobs)} jobs")
         except Exception as error:
             answers = [error] * len(jobs)
         for job, answer in zip(jobs, answers, strict=True):

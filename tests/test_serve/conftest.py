@@ -1,20 +1,22 @@
 from __future__ import annotations
 
 import importlib.util
-import time
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
 
 from apps.serve.app import create_app
 from apps.serve.settings import Settings
-from ski_data.synthetic.dataset import encode
 from ski_skeleton.text import ClipConfig, ClipSizes
 from ski_skeleton.train import write_model
 from ski_vlm.students import ViFiClip, ViFiClipConfig, XClip, XClipConfig
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from serve_helpers import until_ready, write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["sit down", "stand up", "clap"]
@@ -46,9 +48,9 @@ def folders(tmp_path_factory):
     meta = {"classes_seen": NAMES}
     other = XClipConfig(**settings)
     return {
-        "own": write_model(place / "own", "vifi-clip", config, weights, meta),
-        "open": write_model(place / "open", "vifi-clip", config, weights, {}),
-        "x-clip": write_model(place / "x", "x-clip", other, XClip(other).state_dict(), {}),
+        "own": str(write_model(place / "own", "vifi-clip", config, weights, meta)),
+        "open": str(write_model(place / "open", "vifi-clip", config, weights, {})),
+        "x-clip": str(write_model(place / "x", "x-clip", other, XClip(other).state_dict(), {})),
     }
 
 
@@ -90,13 +92,6 @@ def _tiny_lvlm():
     return module
 
 
-def write_clip(path, frames=20, height=40, width=48):
-    """Frames of noise, as a file."""
-    shape = (frames, height, width, 3)
-    encode(path, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
-    return path
-
-
 @pytest.fixture(scope="session")
 def clip_file(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
@@ -106,15 +101,6 @@ def clip_file(tmp_path_factory):
 def clip(clip_file):
     """A video file's bytes."""
     return clip_file.read_bytes()
-
-
-def until_ready(client, seconds=60.0):
-    """Wait until the models are loaded, or one cannot be."""
-    end = time.monotonic() + seconds
-    while client.get("/ready").status_code != 200 and time.monotonic() < end:
-        if client.app.state.service.failures:
-            return
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -152,16 +138,3 @@ def client(shared_client):
     yield shared_client
     assert list(shared_client.app.state.service.uploads.folder.iterdir()) == []
     assert shared_client.app.state.service.in_work == 0
-
-
-def error(answer, status):
-    """The text of an error, which has the form of all of them and nothing of the inside."""
-    assert answer.status_code == status, answer.text
-    (only,) = answer.json().values()
-    assert set(only) == {"message", "allowed"}
-    told = f"{only['message']} | {only['allowed']}"
-    for word in ("Traceback", "/tmp", ".py", "site-packages"):
-        assert word not in told
-    assert only["message"]
-    assert only["allowed"]
-    return told

@@ -4,22 +4,17 @@ import io
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import av
 import numpy as np
 import pytest
+from serve_helpers import post
 
 from ski_vlm import load
 from ski_vlm.class_texts import Wording, encode_texts
 
 NAMES = ["sit down", "stand up", "clap"]
-
-
-def post(client, path, video=None, **fields):
-    files = {name: (None, text) for name, text in fields.items()}
-    if video is not None:
-        files["video"] = ("clip.mp4", video)
-    return client.post(path, files=files)
 
 
 def classes(answer):
@@ -29,7 +24,7 @@ def classes(answer):
 
 @pytest.mark.parametrize("model", ["own", "open", "x-clip"])
 def test_predict_is_what_the_library_says(client, folders, clip, clip_file, model):
-    answer = post(client, "/v1/predict", clip, model=model, classes=json.dumps(NAMES))
+    answer = post(client, video=clip, model=model, classes=json.dumps(NAMES))
     expected = load(folders[model]).predict(clip_file, NAMES)
     assert [c["name"] for c in classes(answer)] == [p.label for p in expected]
     for ours, theirs in zip(classes(answer), expected, strict=True):
@@ -40,19 +35,18 @@ def test_predict_is_what_the_library_says(client, folders, clip, clip_file, mode
 
 
 def test_own_classes_and_top_k(client, clip):
-    found = classes(post(client, "/v1/predict", clip, top_k="2"))
+    found = classes(post(client, video=clip, top_k="2"))
     assert len(found) == 2
     assert {c["name"] for c in found} < set(NAMES)
-    assert len(classes(post(client, "/v1/predict", clip, top_k="1000"))) == 3
+    assert len(classes(post(client, video=clip, top_k="1000"))) == 3
 
 
 @pytest.mark.parametrize("model", ["own", "x-clip"])
 def test_windows_cover_the_video(client, clip, model):
-    whole = post(client, "/v1/predict", clip, classes='["a", "b"]', model=model).json()
+    whole = post(client, video=clip, classes='["a", "b"]', model=model).json()
     answer = post(
         client,
-        "/v1/predict",
-        clip,
+        video=clip,
         classes='["a", "b"]',
         model=model,
         window=str(whole["duration"] / 2.5),
@@ -61,7 +55,7 @@ def test_windows_cover_the_video(client, clip, model):
     assert len(windows) == 3
     assert windows[0]["start"] == 0
     assert windows[-1]["end"] == pytest.approx(answer["duration"])
-    for one, two in zip(windows, windows[1:], strict=False):
+    for one, two in pairwise(windows):
         assert one["end"] == two["start"] > one["start"]
     for window in windows:
         assert sum(c["probability"] for c in window["classes"]) == pytest.approx(1, abs=1e-5)
@@ -70,10 +64,10 @@ def test_windows_cover_the_video(client, clip, model):
 
 def test_any_script_one_class_and_a_thousand(client, clip):
     names = ["喝水", "пить воду", "شرب الماء", "🙂", *(f"action {i}" for i in range(996))]
-    found = classes(post(client, "/v1/predict", clip, classes=json.dumps(names)))
+    found = classes(post(client, video=clip, classes=json.dumps(names)))
     assert {c["name"] for c in found} == set(names)
     assert sum(c["probability"] for c in found) == pytest.approx(1, abs=1e-4)
-    assert classes(post(client, "/v1/predict", clip, classes='["喝水"]')) == [
+    assert classes(post(client, video=clip, classes='["喝水"]')) == [
         {"name": "喝水", "probability": 1.0}
     ]
 
@@ -82,11 +76,9 @@ def test_requests_of_other_classes_share_a_batch_and_no_answer(folders, serve, c
     client = serve(models={"own": folders["own"]}, batch=8, batch_wait_ms=300.0, readers=2)
     asked = [[f"class {n}", f"other {n}", "clap"][: 2 + n % 2] for n in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        answers = list(
-            pool.map(lambda c: post(client, "/v1/predict", clip, classes=json.dumps(c)), asked)
-        )
+        answers = list(pool.map(lambda c: post(client, video=clip, classes=json.dumps(c)), asked))
     for names, answer in zip(asked, answers, strict=True):
-        alone = post(client, "/v1/predict", clip, classes=json.dumps(names))
+        alone = post(client, video=clip, classes=json.dumps(names))
         for one, other in zip(classes(answer), classes(alone), strict=True):
             assert one["name"] == other["name"]
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
@@ -140,7 +132,7 @@ def test_state(client):
 
 
 def test_metrics_are_in_order(client, clip):
-    post(client, "/v1/predict", clip)
+    post(client, video=clip)
     client.get("/secret/../../name-of-a-person")
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -158,6 +150,8 @@ def test_metrics_are_in_order(client, clip):
     assert values["ski_serve_upload_bytes_total"] > len(clip)
     assert "person" not in answer.text
     path = '{path="/v1/predict"'
-    buckets = [v for n, v in values.items() if n.startswith(f"ski_serve_request_seconds_bucket{path}")]
+    buckets = [
+        v for n, v in values.items() if n.startswith(f"ski_serve_request_seconds_bucket{path}")
+    ]
     assert buckets == sorted(buckets)
     assert buckets[-1] == values[f"ski_serve_request_seconds_count{path}}}"]
