@@ -230,6 +230,7 @@ class Tab:
 
     def picture(self, path):
         """Save a picture of the whole page."""
+        self.call("Emulation.setScrollbarsHidden", hidden=True)
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         Path(path).write_bytes(base64.b64decode(shot["data"]))
 
@@ -554,13 +555,36 @@ def test_service_stopped(browser, service, clip):
     tab.close()
 
 
+def test_token(browser, model, clip):
+    token = "correct horse battery"
+    own = Running(create_app(Settings(models={"toy": str(model)}, token=token.replace(" ", "-"))))
+    tab = Tab(browser, own.address)
+    tab.until("said('model-error') && seen('token') && document.activeElement.id === 'token'")
+    assert "token" in tab.js("said('model-error')")
+    tab.write("token", "wrong")
+    tab.key("Enter")
+    tab.until("$('model').disabled && said('model-error')")
+    tab.write("token", token.replace(" ", "-"))
+    tab.key("Enter")
+    tab.until("!$('model').disabled && !said('model-error')")
+    recognize(tab, clip)
+    assert not tab.js("seen('chat-card')")  # no language model is there
+    assert tab.wrong(network=False) == []
+    tab.close()
+    own.stop()
+
+
 def test_attention(page, clip):
     recognize(page, clip)
     page.choose("attention-class", "jumping")
-    page.click("attention")
-    page.until("seen('attention-figure')")
-    page.until("$('attention-image').naturalWidth || $('attention-video').readyState >= 2")
-    assert "“jumping”" in page.js("said('attention-caption')")
+    for form, ready in (
+        ("mp4", "$('attention-video').readyState >= 2"),
+        ("png", "$('attention-image').naturalWidth > 0"),
+    ):
+        page.choose("attention-form", form)
+        page.click("attention")
+        page.until(f"seen('attention-figure') && {ready}")
+        assert "“jumping”" in page.js("said('attention-note')")
     assert page.wrong() == []
 
 
@@ -642,10 +666,12 @@ def test_skeleton(page, clip, tmp_path):
     page.give("file", clip)
     page.until("$('video').readyState >= 2")
     page.js("$('skeleton-box').open = true")
-    empty = page.js("$('overlay').toDataURL()")
     page.give("skeleton", path)
     assert page.until("said('skeleton-note')") == "2 frames at 30 per second"
-    drawn = f"$('overlay').toDataURL() !== '{empty}'"
+    drawn = (
+        "((c) => c.toDataURL() !== Object.assign(document.createElement('canvas'),"
+        " {width: c.width, height: c.height}).toDataURL())($('overlay'))"
+    )
     page.until(drawn)
     page.click("skeleton-off")
     assert not page.js(drawn)

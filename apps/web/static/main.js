@@ -15,7 +15,8 @@ const el = Object.fromEntries(
 );
 const camera = new Camera();
 const timeline = new Timeline(
-  { box: el.timeline, row: el.windows, heat: el.heat, body: el["window-rows"] }, pickWindow,
+  { box: el.timeline, row: el.windows, heat: el.heat, note: el["heat-note"], body: el["window-rows"] },
+  pickWindow,
 );
 let models = [];
 let file = null;
@@ -26,18 +27,19 @@ let joints = null;
 
 // Errors stand beside the control that caused them, and are read out.
 
-function fail(place, error, control) {
+const INPUTS = { model: el.token, video: el.file, classes: el.classes };
+
+function fail(place, error, { focus = false } = {}) {
   el[`${place}-error`].textContent = error.message;
-  control?.setAttribute("aria-invalid", "true");
-  control?.focus();
+  INPUTS[place]?.setAttribute("aria-invalid", "true");
+  if (focus) INPUTS[place].focus();
 }
 
 function clear(...places) {
-  for (const place of places) el[`${place}-error`].textContent = "";
-}
-
-for (const control of [el.file, el.classes, el.token]) {
-  control.addEventListener("input", () => control.removeAttribute("aria-invalid"));
+  for (const place of places) {
+    el[`${place}-error`].textContent = "";
+    INPUTS[place]?.removeAttribute("aria-invalid");
+  }
 }
 
 // Models and lists of classes
@@ -64,7 +66,7 @@ async function loadModels() {
     el["token-field"].hidden = el["token-field"].hidden && !locked;
     el.reload.hidden = false;
     el["model-note"].textContent = "";
-    fail("model", error, locked ? el.token : undefined);
+    fail("model", error, { focus: locked });
   }
 }
 
@@ -117,7 +119,6 @@ function showCount() {
 
 function useNames(names) {
   el.classes.value = names.join("\n");
-  el.classes.removeAttribute("aria-invalid");
   showCount();
 }
 
@@ -163,16 +164,18 @@ function useFile(chosen) {
   el.video.src = address;
   el.stage.hidden = false;
   el["video-note"].textContent = `${chosen.name}, ${(chosen.size / 1e6).toFixed(2)} MB`;
-  el.file.removeAttribute("aria-invalid");
 }
 
 function chooseFile(chosen) {
   if (!chosen) return;
   stopCamera();
   cancel();
-  if (!chosen.size) return void fail("video", new Error(`${chosen.name} is empty.`), el.file);
-  useFile(chosen);
   showNothing();
+  if (chosen.size) return void useFile(chosen);
+  file = null;
+  el.stage.hidden = true;
+  el["video-note"].textContent = "";
+  fail("video", new Error(`${chosen.name} is empty.`));
 }
 
 el.file.addEventListener("change", () => chooseFile(el.file.files[0]));
@@ -250,7 +253,7 @@ function names() {
     if (found.length || chosenModel()?.classes?.length) return found;
     throw new Error("Name at least one class, or load a list.");
   } catch (error) {
-    fail("classes", error, el.classes);
+    fail("classes", error, { focus: true });
     return null;
   }
 }
@@ -259,7 +262,7 @@ function names() {
 function video() {
   clear("video");
   if (file) return file;
-  fail("video", new Error("Choose a video first, or use the webcam."), el.file);
+  fail("video", new Error("Choose a video first, or use the webcam."), { focus: true });
   return null;
 }
 
@@ -373,11 +376,11 @@ async function startCamera() {
   const found = names();
   if (!found) return;
   cancel();
-  el.camera.disabled = true;
+  el.camera.disabled = el.run.disabled = true;
   try {
     el.video.srcObject = await camera.start();
   } catch (error) {
-    el.camera.disabled = false;
+    el.camera.disabled = el.run.disabled = false;
     return void fail("camera", error);
   }
   camera.whenLost(() => {
@@ -390,6 +393,7 @@ async function startCamera() {
   el.file.value = el["video-note"].textContent = "";
   el.video.play();
   el["camera-stop"].hidden = false;
+  el["video-card"].classList.add("live");
   el["camera-stop"].focus();
   await watch(found);
 }
@@ -440,7 +444,8 @@ function stopCamera() {
   running = null;
   el.video.controls = true;
   el["camera-stop"].hidden = true;
-  el.camera.disabled = false;
+  el["video-card"].classList.remove("live");
+  el.camera.disabled = el.run.disabled = false;
   el["camera-note"].textContent = "The webcam is off.";
   if (here) el.camera.focus();
   if (file) useFile(file); // its last clip can be looked at and asked about
@@ -468,15 +473,15 @@ function showAttention(answer, name) {
   el["attention-image"].hidden = moving;
   el["attention-video"].hidden = !moving;
   for (const each of [el["attention-image"], el["attention-video"]]) each.removeAttribute("src");
-  el["attention-note"].textContent = answer ? "Shown below." : "";
+  el["attention-note"].textContent = "";
   if (!answer) return;
   const shown = moving ? el["attention-video"] : el["attention-image"];
   shown.src = picture;
   const text = `Bright places speak for “${name}”.`;
   if (moving) shown.setAttribute("aria-label", text);
   else shown.alt = text;
-  el["attention-caption"].textContent = text;
-  el["attention-caption"].dir = "auto";
+  el["attention-note"].textContent = text;
+  if (moving && !matchMedia("(prefers-reduced-motion: reduce)").matches) shown.play();
 }
 
 el.attention.addEventListener("click", async () => {
@@ -501,10 +506,10 @@ el.attention.addEventListener("click", async () => {
     el["attention-note"].textContent = error instanceof Cancelled ? "Cancelled." : "";
     if (!(error instanceof Cancelled)) fail("attention", error);
   }
-  if (document.activeElement === el["attention-cancel"]) el.attention.focus();
+  const back = document.activeElement === el["attention-cancel"];
   el["attention-cancel"].hidden = true;
   el.attention.disabled = false;
-  el.attention.focus();
+  if (back) el.attention.focus();
 });
 el["attention-cancel"].addEventListener("click", () => looking?.abort());
 

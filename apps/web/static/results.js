@@ -40,7 +40,7 @@ export class Timeline {
   #heads = [];
 
   /**
-   * @param places elements: box, row, heat, body of the table
+   * @param places elements: box, row, heat, its note, body of the table
    * @param pick called with the index of a chosen window and the second that was meant
    */
   constructor(places, pick) {
@@ -94,21 +94,24 @@ export class Timeline {
       }
     }
     const names = [...most].sort((a, b) => b[1] - a[1]).slice(0, HEAT_ROWS).map(([name]) => name);
+    const top = Math.max(...most.values());
+    this.places.note.textContent = names.length ? `Strongest colour: ${percent(top)}` : "";
     this.#heads = [];
     this.places.heat.replaceChildren(...names.flatMap((name) => {
       const head = make("b");
-      const strip = make("div", { class: "strip" }, ...this.#cells(name), head);
+      const strip = make("div", { class: "strip" }, ...this.#cells(name, top), head);
       strip.addEventListener("click", (event) => this.#chooseAt(strip, event));
       this.#heads.push(head);
       return [make("span", { class: "name", name, title: name }), strip];
     }));
   }
 
-  #cells(name) {
+  /** Shares of a class; the colour is relative to `top`, or 1000 classes would all be pale. */
+  #cells(name, top) {
     return this.#windows.map(({ start, end, classes }) => {
       const share = classes.find((each) => each.name === name)?.probability ?? 0;
       const cell = make("i", { title: `${clock(start)} to ${clock(end)}: ${percent(share)}` });
-      cell.style.opacity = String(share);
+      cell.style.opacity = String(share / top);
       this.#place(cell, start, end);
       return cell;
     });
