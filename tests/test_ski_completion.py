@@ -28,7 +28,7 @@ compadd() {
   shift
   for one in "$@"; do if [[ $one = $PREFIX* ]]; then print -r -- $one; fi; done
 }
-_files() { ls; }
+_files() { compadd -- *; }
 complete_of() { words=("$@"); CURRENT=$#; PREFIX=${words[CURRENT]}; _ski; }
 """
 CASES = [

@@ -42,14 +42,16 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def run_check(name: str, check: Check) -> list[Finding]:
-    """Findings of a check; if it fails itself, that is the finding."""
+    """Findings of a check; if it fails itself, that is the last one."""
+    found: list[Finding] = []
     try:
-        return list(check())
+        for one in check():
+            found.append(one)
     except Exception as error:  # a doctor that dies of the illness is of no use
         told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return [
-            Finding(name, "broken", f"cannot be checked: {told}", "this report", True, REINSTALL)
-        ]
+        told = f"cannot be checked: {told}"
+        found.append(Finding(name, "broken", told, "this report", True, REINSTALL))
+    return found
 
 
 def probe(name: str) -> dict[str, Any]:
