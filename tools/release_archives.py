@@ -12,10 +12,10 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email import message_from_bytes
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from packaging.requirements import Requirement
 from release_project import Project, ReleaseError
@@ -112,7 +112,15 @@ def wheel_problems(wheel: Path, project: Project) -> list[str]:
     folded = {(_folded(name), bounds) for name, bounds in plain}
     if folded != {(_folded(name), bounds) for name, bounds in declared}:
         found.append(f"METADATA: requires {sorted(plain)}, not {sorted(declared)}")
+    extras, wanted_extras = set(told.get_all("Provides-Extra", [])), set(_extras(table))
+    if extras != wanted_extras:
+        found.append(f"METADATA: extras are {sorted(extras)}, not {sorted(wanted_extras)}")
     return found
+
+
+def _extras(table: Mapping[str, Any]) -> list[str]:
+    """Names of the extras that a project table declares."""
+    return [_folded(name) for name in table.get("optional-dependencies", {})]
 
 
 def sdist_problems(sdist: Path, wheel: Path, project: Project, work: Path) -> list[str]:
