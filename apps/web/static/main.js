@@ -227,7 +227,7 @@ el.skeleton.addEventListener("change", async () => {
   try {
     if (chosen.size > 5e7) throw new Error(`${chosen.name} is larger than 50 MB.`);
     joints = parseSkeleton(await chosen.text(), chosen.name);
-    el["skeleton-note"].textContent = `${joints.length} frames at 30 per second`;
+    el["skeleton-note"].textContent = `${joints.length} frames`;
   } catch (error) {
     fail("skeleton", error);
   }
@@ -343,7 +343,7 @@ function showAnswer(answer) {
 function showWhole() {
   timeline.release();
   el.whole.hidden = true;
-  showClasses(whole.classes, `${whole.model}, whole video of ${whole.duration.toFixed(1)} s`);
+  showClasses(whole.classes, `${whole.model}, whole video of ${whole.duration.toFixed(1)}\u00a0s`);
 }
 
 function showClasses(classes, of) {

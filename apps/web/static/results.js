@@ -2,7 +2,10 @@
 
 const HEAT_ROWS = 5;
 
-export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+export function percent(share) {
+  if (share > 0 && share < 0.0005) return "<\u202f0.1\u00a0%";
+  return `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)}\u00a0%`;
+}
 
 export function clock(seconds) {
   const tenths = Math.round(seconds * 10);
