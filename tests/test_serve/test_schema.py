@@ -1,0 +1,153 @@
+"""What the server says of itself is what it does: its schema, fuzzed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.generation import GenerationMode
+from serve_helpers import error, post
+
+from apps.serve import schema as answers
+from apps.serve.app import create_app
+from apps.serve.server import Server
+from apps.serve.settings import Settings
+
+PATHS = ("/v1/predict", "/v1/embed", "/v1/attention", "/v1/caption", "/v1/chat")
+
+
+@pytest.fixture(scope="session")
+def described(shared_client):
+    return shared_client.get("/openapi.json").json()
+
+
+def test_every_address_has_answers_examples_and_errors(described):
+    for path, method in [("/v1/models", "get"), *((path, "post") for path in PATHS)]:
+        operation = described["paths"][path][method]
+        wrong = {status for status in operation["responses"] if int(status) >= 400}
+        assert {"401", "503"} <= wrong
+        for status in wrong:
+            content = operation["responses"][status]["content"]["application/json"]
+            assert content["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}
+    for path in PATHS:
+        form = described["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
+        assert form["schema"]["additionalProperties"] is False
+        assert form["schema"]["properties"]["video"]["format"] == "binary"
+        described_all = all("description" in p for p in form["schema"]["properties"].values())
+        assert described_all
+    for name in ("Prediction", "Embedding", "Caption", "ErrorAnswer"):
+        kind = getattr(answers, name)
+        example = described["components"]["schemas"][name]["example"]
+        assert kind.model_validate(example).model_dump() == example
+
+
+def test_the_token_is_part_of_the_schema(serve, folders, described):
+    assert "securitySchemes" not in described["components"]
+    client = serve(models={"own": folders["own"]}, token="correct-horse-battery")
+    made = client.get("/openapi.json").json()
+    assert made["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert made["paths"]["/v1/predict"]["post"]["security"] == [{"token": []}]
+    assert "security" not in made["paths"]["/health"]["get"]
+
+
+@pytest.fixture(scope="module")
+def live(folders):
+    """A server on loopback, in a thread; schemathesis starts and stops applications in between."""
+    settings = Settings(models=folders, readers=1, max_windows=4)
+    app = create_app(settings)
+    server = Server(app, settings)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            end = time.monotonic() + 60
+            while (
+                any(w.state == "loading" for w in app.state.service.workers) or not server.started
+            ):
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            yield app, url
+        finally:
+            server.should_exit = True
+            thread.join(20)
+    assert not thread.is_alive()
+    assert not app.state.service.uploads.folder.exists()
+
+
+@pytest.fixture(scope="module")
+def fuzzed(live):
+    """The schema of the running server, with all kinds of data, right and wrong."""
+    found = schemathesis.openapi.from_url(f"{live[1]}/openapi.json")
+    found.config.generation.update(modes=list(GenerationMode))
+    return found
+
+
+LEFT_OUT = (
+    "positive_data_acceptance",  # bytes that are right by the schema are hardly ever a video
+    "ignored_auth",  # no token here
+)
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/v1/models", "/health", "/ready", "/metrics"])
+def test_no_request_gets_what_the_schema_does_not_say(fuzzed, live, path):
+    method = "POST" if path in PATHS else "GET"
+    operation = fuzzed[path][method]
+    excluded = [
+        check for check in schemathesis.checks.CHECKS.get_all() if check.__name__ in LEFT_OUT
+    ]
+    seen = []
+
+    @given(case=operation.as_strategy())
+    @settings(
+        max_examples=12,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def check(case):
+        answer = case.call_and_validate(excluded_checks=excluded)
+        seen.append(answer.status_code)
+
+    check()
+    assert seen
+    assert set(seen) <= {200, 400, 404, 405, 413, 422}
+    assert list(live[0].state.service.uploads.folder.iterdir()) == []
+
+
+TEXTS = st.text(max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(classes=JSON.map(json.dumps) | st.lists(TEXTS, min_size=1, max_size=4).map(json.dumps))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_class_names_get_an_answer_or_a_reason(client, clip, classes):
+    answer = post(client, video=clip, classes=classes)
+    if answer.status_code != 200:
+        error(answer, answer.status_code)
+        assert answer.status_code in (400, 413, 422)
+    else:
+        wanted = {name.strip() for name in json.loads(classes)}
+        assert {c["name"] for c in answer.json()["classes"]} == wanted
+
+
+@given(body=st.binary(max_size=400), named=st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_body_gets_a_reason(client, body, named):
+    head = b'--b\r\nContent-Disposition: form-data; name="video"\r\n' if named else b""
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    answer = client.post("/v1/predict", content=head + body, headers=kind)
+    assert answer.status_code in (400, 422)
+    error(answer, answer.status_code)
