@@ -50,6 +50,7 @@ CASES = [
     ("ski bench run --scale ''", ["full", "tiny"]),
     ("ski bench report --o", ["--out"]),
     ("ski serve --po", ["--port"]),
+    ("ski web --po", ["--port"]),
     ("ski doctor --d", ["--data"]),
     ("ski completion ''", ["bash", "zsh", "fish"]),
 ]

@@ -6,6 +6,7 @@ starts fast.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,7 +77,13 @@ def _function(words: tuple[str, ...], summary: str, target: Target) -> Completed
 
 
 def _programs() -> Mapping[str, Callable[[str], Iterator[Completed]]]:
-    return {"bench": _bench, "doctor": _doctor, "serve": _serve, "completion": _completion}
+    return {
+        "bench": _bench,
+        "doctor": _doctor,
+        "serve": _serve,
+        "web": _web,
+        "completion": _completion,
+    }
 
 
 def _bench(summary: str) -> Iterator[Completed]:
@@ -99,13 +106,23 @@ def _completion(summary: str) -> Iterator[Completed]:
 def _serve(summary: str) -> Iterator[Completed]:
     from apps.serve.command import parser
 
+    yield _parsed(("serve",), summary, parser())
+
+
+def _web(summary: str) -> Iterator[Completed]:
+    from apps.web.command import parser
+
+    yield _parsed(("web",), summary, parser())
+
+
+def _parsed(words: tuple[str, ...], summary: str, parser: argparse.ArgumentParser) -> Completed:
     found = []
-    for action in parser()._actions:  # argparse shows them no other way
+    for action in parser._actions:  # argparse shows them no other way
         if action.option_strings:
             kind = "bool" if action.nargs == 0 else "str"
             name = action.option_strings[-1].removeprefix("--")
             found.append(_with_values(Argument(name, kind, False, help=action.help or "")))
-    yield Completed(("serve",), summary, tuple(found))
+    return Completed(words, summary, tuple(found))
 
 
 def _recipes() -> tuple[str, ...]:

@@ -27,6 +27,7 @@ VARIANTS: dict[tuple[str, str], str] = {
 PROGRAMS: dict[str, str] = {
     "bench": "apps.cli.delegated:bench",
     "serve": "apps.serve.command:main",
+    "web": "apps.web.command:main",
     "doctor": "apps.cli.doctor:main",
     "completion": "apps.cli.completion:main",
 }
@@ -38,6 +39,7 @@ SUMMARIES: dict[str, str] = {
     "demo": "train on generated actions and recognise new ones, in minutes on a CPU",
     "bench": "make the paper's tables: list, run, report",
     "serve": "answer over HTTP: recognise, embed, caption",
+    "web": "the same with a web page: drop a video or use the webcam",
     "doctor": "say what is missing on this machine and how to get it",
     "completion": "print what makes bash, zsh or fish complete these commands",
 }
