@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from apps.serve.load import form, measure
+from apps.serve.command import main
+from apps.serve.load import form, load, measure
 from ski_data.command import run_one
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ class Running:
     def files(self):
         return [path for path in self.place.rglob("*") if path.is_file()]
 
-    def until(self, done, seconds=60.0):
+    def until(self, done, seconds=120.0):
         end = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < end
@@ -130,22 +131,8 @@ def test_sigterm_finishes_what_is_in_work(folders, clip, tmp_path):
     assert "Traceback" not in log(place)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_server_ends_at_once(folders, tmp_path, number):
-    place = tmp_path / "temporary"
-    with running(place, "--model", f"own={folders['own']}") as server:
-        idle = socket.create_connection(("127.0.0.1", server.port))
-        server.process.send_signal(number)
-        assert server.process.wait(15) == 0
-        idle.close()
-    assert list(place.iterdir()) == []
-    assert "Traceback" not in log(place)
-
-
 def test_streams_limits_load_and_clients_that_go(folders, clip, clip_file, tmp_path, capsys):
     place = tmp_path / "temporary"
-    token = tmp_path / "token"
-    token.write_text("correct-horse-battery", encoding="utf-8")
     options = ["--model", f"own={folders['own']}", "--max-bytes", "1000000", "--queue", "4"]
     with running(place, *options) as server:
         _a_body_without_an_end_is_refused(server)
@@ -158,18 +145,17 @@ def test_streams_limits_load_and_clients_that_go(folders, clip, clip_file, tmp_p
         assert set(found.errors) <= {"429"}
         assert len(found.latencies) + found.errors.get("429", 0) == 60
         argv = [server.url, "--video", str(clip_file), "--requests", "4", "--concurrency", "2"]
-        from apps.serve.load import load
-
         assert run_one(load, [*argv, "--json"], prog="load") == 0
         assert json.loads(capsys.readouterr().out)["answered"] == 4
         assert run_one(load, [*argv, "--classes", "a,a"], prog="load") == 1
         assert "4 x 400" in capsys.readouterr().out
         assert server.files() == []
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(20) == 0
+        idle = socket.create_connection(("127.0.0.1", server.port))
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0
+        idle.close()
     assert list(place.iterdir()) == []
     assert "Traceback" not in log(place)
-    assert "correct-horse" not in log(place)
 
 
 def _a_body_without_an_end_is_refused(server):
@@ -212,32 +198,17 @@ def _a_client_that_goes_leaves_nothing(server):
     assert server.metric('ski_serve_requests_total{path="/v1/predict",status="499"}') == 1
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_command(tmp_path):
+def test_a_model_that_cannot_be_loaded_ends_the_command(tmp_path, capsys):
     (tmp_path / "model").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "apps.serve", "--model", f"a={tmp_path / 'model'}", "--port", "0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("python -m apps.serve: a: ")
-    assert "Traceback" not in done.stderr
+    assert main(["--model", f"a={tmp_path / 'model'}", "--port", "0"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith("python -m apps.serve: a: ")
+    assert not any("Traceback" in line for line in told)
 
 
-def test_a_port_that_is_taken(tmp_path):
+def test_a_port_that_is_taken(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-m", "apps.serve", "--model", "a=b", "--port", port],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 2
-    assert "--port" in done.stderr
-    assert done.stderr.count("\n") == 1
+        assert main(["--model", "a=b", "--port", str(taken.getsockname()[1])]) == 2
+    told = capsys.readouterr().err
+    assert "--port" in told
+    assert told.count("\n") == 1
