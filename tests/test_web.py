@@ -29,6 +29,7 @@ def test_page_needs_no_token_and_obeys_its_own_rules(client):
     assert "default-src 'none'" in rules
     assert "unsafe" not in rules
     assert "microphone=()" in answer.headers["permissions-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert not re.search(r"\sstyle=|\son\w+=|<style|<script>", answer.text)
     assert client.get("/v1/models").status_code == 401
 

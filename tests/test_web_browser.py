@@ -483,7 +483,9 @@ def test_webcam(page):
     assert page.js("track.getTracks().every((each) => each.readyState === 'ended')")
     assert page.js("$('video').srcObject") is None
     page.until("$('video').readyState >= 1")  # the last clip stays, and can be asked about
-    assert not page.js("seen('camera-stop')")
+    assert not page.js("seen('camera-stop') || seen('now')")
+    page.click("run")
+    page.until("said('said').includes('whole video') && seen('now')")
     assert page.wrong() == []
 
 
@@ -500,6 +502,36 @@ def test_webcam_refused(page, name, told):
     page.click("camera")
     assert told in page.until("said('camera-error')")
     assert not page.js("$('camera').disabled || seen('camera-stop')")
+
+
+def test_webcam_when_the_service_stops(browser, service):
+    own = Running(service())
+    tab = Tab(browser, own.address)
+    tab.write("classes", "waving\njumping")
+    tab.choose("camera-length", "2")
+    tab.click("camera")
+    tab.until("$('windows').children.length >= 1", seconds=30)
+    assert tab.js("$('run').disabled")
+    own.stop()
+    assert "does not answer" in tab.until("said('camera-error')")
+    assert tab.js("$('video').srcObject === null && seen('camera') && !$('run').disabled")
+    assert tab.wrong(network=False) == []
+    tab.close()
+
+
+def test_another_host_would_be_noticed(browser, running):
+    """The checks of the fixture ``page`` see what they are there for, and the page's rules hold."""
+    tab = Tab(browser, running.address)
+    tab.js("new Image().src = 'https://example.org/a.png'")
+    tab.js("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">')")
+    end = time.monotonic() + 10
+    while len(tab.wrong(network=False)) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.03)
+    told = json.dumps(tab.wrong(network=False))
+    assert "img-src" in told
+    assert "style-src" in told
+    tab.close()
 
 
 def test_nothing_given(page, clip):

@@ -190,11 +190,11 @@ el.video.addEventListener("seeked", showTime);
 
 function showTime() {
   if (camera.on) return;
-  timeline.moveTo(el.video.currentTime);
   drawSkeleton(el.overlay, el.video, joints);
-  const now = timeline.get(timeline.at(el.video.currentTime));
+  const now = whole && timeline.get(timeline.at(el.video.currentTime));
   el.now.hidden = !now;
-  if (!now) return;
+  if (!now) return; // nothing yet, or windows of clips that are gone
+  timeline.moveTo(el.video.currentTime);
   const [best] = now.classes;
   el.now.replaceChildren(
     `${clock(el.video.currentTime)} `, make("bdi", { text: best.name }), ` ${percent(best.probability)}`,
@@ -359,7 +359,7 @@ function pickWindow(index, second) {
   const { start, end, classes } = timeline.get(index);
   showClasses(classes, `${clock(start)} to ${clock(end)}`);
   el.whole.hidden = !whole;
-  if (!camera.on && el.video.readyState) el.video.currentTime = second;
+  if (whole && el.video.readyState) el.video.currentTime = second;
 }
 
 el.run.addEventListener("click", recognize);
