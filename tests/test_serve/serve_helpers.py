@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
+import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 
+from apps.serve.app import create_app
+from apps.serve.server import Server
+from apps.serve.settings import Settings
 from ski_data.synthetic.dataset import encode
 
 
@@ -44,3 +51,51 @@ def post(client, path="/v1/predict", video=None, name="clip.mp4", **fields):
     if video is not None:
         files["video"] = (name, video)
     return client.post(path, files=files)
+
+
+@contextmanager
+def in_thread(**settings):
+    """A server on loopback in a thread: its service and address. Nothing of it stays on disk."""
+    made = Settings(**{"readers": 1, "batch_wait_ms": 0.0, **settings})
+    app = create_app(made)
+    service, server = app.state.service, Server(app, made)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            until(lambda: server.started and all(w.state != "loading" for w in service.workers))
+            yield service, f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            left = list(service.uploads.folder.iterdir())
+            server.should_exit = True
+            thread.join(20)
+    assert not thread.is_alive()
+    assert left == []
+    assert not service.uploads.folder.exists()
+
+
+def until(done, seconds=120.0):
+    """Wait for something that will come about."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def get(url, path):
+    """Status and body."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def metric(url, name):
+    """A value of the metrics; 0 where it is not there."""
+    for line in get(url, "/metrics")[1].decode().splitlines():
+        if line.startswith(name):
+            return float(line.rsplit(" ", 1)[1])
+    return 0.0

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
-import time
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
-from serve_helpers import error, post
+from serve_helpers import error, in_thread, post
 
 from apps.serve import schema as answers
-from apps.serve.app import create_app
-from apps.serve.server import Server
-from apps.serve.settings import Settings
 
 PATHS = ("/v1/predict", "/v1/embed", "/v1/attention", "/v1/caption", "/v1/chat")
 
@@ -58,27 +52,9 @@ def test_the_token_is_part_of_the_schema(serve, folders, described):
 
 @pytest.fixture(scope="module")
 def live(folders):
-    """A server on loopback, in a thread; schemathesis starts and stops applications in between."""
-    settings = Settings(models=folders, readers=1, max_windows=4)
-    app = create_app(settings)
-    server = Server(app, settings)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            end = time.monotonic() + 60
-            while (
-                any(w.state == "loading" for w in app.state.service.workers) or not server.started
-            ):
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            yield app, url
-        finally:
-            server.should_exit = True
-            thread.join(20)
-    assert not thread.is_alive()
-    assert not app.state.service.uploads.folder.exists()
+    """On loopback: schemathesis would start and stop an application in between."""
+    with in_thread(models=folders, max_windows=4) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +96,7 @@ def test_no_request_gets_what_the_schema_does_not_say(fuzzed, live, path):
     check()
     assert seen
     assert set(seen) <= {200, 400, 404, 405, 413, 422}
-    assert list(live[0].state.service.uploads.folder.iterdir()) == []
+    assert list(live[0].uploads.folder.iterdir()) == []
 
 
 TEXTS = st.text(max_size=20)
