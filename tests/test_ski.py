@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ import yaml
 
 from apps.cli import main as program
 from apps.cli import recognize, train
+from apps.cli.completion import completed
 from apps.cli.main import COMMANDS, PROGRAMS, SUMMARIES, VARIANTS, main
 from apps.cli.signatures import fields, signature, spelled
+from ski_data.command import underscored
 from ski_data.config import from_plain
 from ski_data.errors import InputError, MissingFileError
 from ski_data.splits import dataset_classes
@@ -308,6 +311,32 @@ def test_list_of_recipes(capsys):
 def test_the_list_is_fast_as_it_imports_no_package():
     then = "print([m for m in ('torch', 'ski_vlm', 'ski_lvlm') if m in sys.modules])"
     assert in_process(["train", "--list", "--json"], then).splitlines()[-1] == "[]"
+
+
+def documented():
+    """Words of every command that the page shows."""
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\$ (ski .*)$", text, re.MULTILINE)
+    return [line.split() for line in lines if "<TAB>" not in line]
+
+
+def test_the_page_shows_every_command_and_no_option_that_there_is_not():
+    known = {one.words: one for one in completed()}
+    shown = set()
+    for _, *words in documented():
+        command = known.get(tuple(words[:2])) or known.get(tuple(words[:1]))
+        options = {word for word in words if word.startswith("--")}
+        if command is None:
+            assert words == ["--help"]
+            continue
+        shown.add(command.words[0])
+        names = {f"--{option.name}" for option in command.options}
+        assert set(underscored(sorted(options))) <= names, words
+    assert shown | {"completion"} == set(SUMMARIES)
+
+
+def test_the_page_shows_the_overview():
+    assert program.overview() in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
 def test_python_m_apps_is_ski():
