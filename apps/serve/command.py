@@ -2,90 +2,86 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import socket
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import NoReturn
 
 from apps.serve.settings import Settings, read_named, read_token
-from ski_data.command import underscored
-from ski_data.errors import InputError, SkiDataError
+from ski_data.command import run_one
+from ski_data.errors import InputError
 
 log = logging.getLogger(__name__)
 
-PROG = "python -m apps.serve"
+
+NAMED = ("model", "caption")
+"""Options that take one or several NAME=SOURCE."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, as the other commands do."""
+def serve(
+    *,
+    model: list[str] | None = None,
+    caption: list[str] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token_file: str | None = None,
+    device: str = Settings.device,
+    max_bytes: int = Settings.max_bytes,
+    max_seconds: float = Settings.max_seconds,
+    max_pixels: int = Settings.max_pixels,
+    max_classes: int = Settings.max_classes,
+    max_windows: int = Settings.max_windows,
+    queue: int = Settings.queue,
+    batch: int = Settings.batch,
+    batch_wait_ms: float = Settings.batch_wait_ms,
+    timeout: float = Settings.timeout,
+    readers: int = Settings.readers,
+) -> int:
+    """Serve recognition, embeddings, captions and conversations over HTTP.
 
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
-        self.exit(2)
+    Prints its address. SIGTERM and Ctrl-C stop it: requests that are in work are finished, new
+    ones refused; a second Ctrl-C ends it at once.
 
-
-def parser() -> argparse.ArgumentParser:
-    """The options; ``-`` in their names is as good as ``_``."""
-    found = _Parser(
-        prog=PROG,
-        description="Serve recognition, embeddings, captions and conversations over HTTP.",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add, default = found.add_argument, Settings.__dataclass_fields__
-    several = {"nargs": "+", "action": "extend", "default": argparse.SUPPRESS}
-    add("--model", metavar="NAME=SOURCE", help="models that recognise: a folder or CLIP", **several)
-    add("--caption", metavar="NAME=FOLDER", help="models that talk about videos", **several)
-    add("--host", default="127.0.0.1", help="address to listen at")
-    add("--port", type=int, default=8000, help="port to listen at; 0 takes a free one")
-    add("--token_file", metavar="FILE", default=None, help="clients must send the token in it")
-    for name, kind, text in (
-        ("device", str, "cpu, cuda or cuda:N"),
-        ("max_bytes", int, "largest video file"),
-        ("max_seconds", float, "longest video"),
-        ("max_pixels", int, "largest picture of a video"),
-        ("max_classes", int, "most class names of one request"),
-        ("max_windows", int, "most windows of one request"),
-        ("queue", int, "requests in work at once; more get 429"),
-        ("batch", int, "clips that a model sees at once"),
-        ("batch_wait_ms", float, "how long the first clip of a batch waits for others"),
-        ("timeout", float, "seconds for one request"),
-        ("readers", int, "processes that decode videos"),
-    ):
-        add(f"--{name}", type=kind, default=default[name].default, help=text)
-    return found
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C; 0 then, 2 where it cannot begin."""
-    try:
-        options = vars(parser().parse_args(underscored(sys.argv[1:] if argv is None else argv)))
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else 2
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for library in ("httpx", "uvicorn", "open_clip", "root"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    try:
-        return _serve(options)
-    except SkiDataError as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
-        return error.exit_code
-
-
-def _serve(options: dict) -> int:
-    host, port, token_file = (options.pop(name) for name in ("host", "port", "token_file"))
+    Args:
+        model: models that recognise, NAME=SOURCE each: a model or run folder, or a CLIP as it
+            comes, such as ViT-B-16/openai, ViT-B-16/FILE or hf-hub:OWNER/NAME.
+        caption: models that talk about videos, NAME=FOLDER each.
+        host: address to listen at; others than this machine reach 0.0.0.0 or an address of it.
+        port: port to listen at; 0 takes a free one.
+        token_file: file with a token that clients must send.
+        device: cpu, cuda or cuda:N.
+        max_bytes: largest video file.
+        max_seconds: longest video.
+        max_pixels: largest picture of a video.
+        max_classes: most class names of one request.
+        max_windows: most windows of one request.
+        queue: requests in work at once; more are refused with 429.
+        batch: clips or questions that a model sees at once.
+        batch_wait_ms: milliseconds that the first clip of a batch waits for others.
+        timeout: seconds for one request.
+        readers: processes that decode videos.
+    """
     settings = Settings(
-        models=read_named(options.pop("model", []), "--model"),
-        captioners=read_named(options.pop("caption", []), "--caption"),
+        models=read_named(model or (), "--model"),
+        captioners=read_named(caption or (), "--caption"),
         token=None if token_file is None else read_token(token_file),
-        **options,
+        device=device,
+        max_bytes=max_bytes,
+        max_seconds=max_seconds,
+        max_pixels=max_pixels,
+        max_classes=max_classes,
+        max_windows=max_windows,
+        queue=queue,
+        batch=batch,
+        batch_wait_ms=batch_wait_ms,
+        timeout=timeout,
+        readers=readers,
     )
+    _log_to_stderr()
     with _listen(host, port) as listening:
         if settings.token is None and not _is_loopback(listening):
-            log.warning("everybody who reaches %s may ask: give --token-file", host)
+            log.warning("everybody who reaches %s may ask: give --token_file", host)
         from apps.serve.app import create_app  # with the packages, which wrong usage needs not
         from apps.serve.server import Server
 
@@ -94,8 +90,38 @@ def _serve(options: dict) -> int:
         print(f"http://{shown}:{listening.getsockname()[1]}", flush=True)
         server.run(sockets=[listening])
     for failure in server.failures:
-        print(f"{PROG}: {failure}", file=sys.stderr)
+        print(f"python -m apps.serve: {failure}", file=sys.stderr)
     return 2 if server.failures else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    words = spread(sys.argv[1:] if argv is None else argv)
+    return run_one(serve, words, prog="python -m apps.serve")
+
+
+def spread(argv: Sequence[str]) -> list[str]:
+    """The command line as the parser takes it: ``--model a=A b=B`` adds two to a list."""
+    words: list[str] = []
+    adding = ""
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            adding = f"{name}+" if name[2:] in NAMED else ""
+            if not adding:
+                words.append(word)
+            elif equals:
+                words += [adding, value]
+        else:
+            words += [adding, word] if adding else [word]
+    return words
+
+
+def _log_to_stderr() -> None:
+    """Remarks of this project with their time; of libraries warnings only."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", force=True)
+    for ours in ("apps", "ski_data", "ski_skeleton", "ski_vlm", "ski_lvlm"):
+        logging.getLogger(ours).setLevel(logging.INFO)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,22 +1,31 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
-from apps.serve.command import main, parser
+from apps.serve.command import main, serve, spread
 from apps.serve.settings import Settings, read_named, read_token
-from ski_data.command import underscored
 from ski_data.errors import InputError, MissingFileError
 
 
+def test_models_may_be_given_one_by_one_or_together():
+    argv = ["--model", "a=x", "b=y", "--port", "5", "--model", "c=z", "--caption=d=e=f"]
+    assert spread(argv) == [
+        *("--model+", "a=x", "--model+", "b=y", "--port", "5"),
+        *("--model+", "c=z", "--caption+", "d=e=f"),
+    ]
+    assert read_named(["a=x", "b=y=z"], "--model") == {"a": "x", "b": "y=z"}
+
+
 def test_options_are_those_of_the_settings():
-    argv = ["--model", "a=x", "b=y", "--model", "c=z", "--max-bytes", "5", "--batch_wait_ms", "0"]
-    found = parser().parse_args(underscored(argv))
-    assert found.model == ["a=x", "b=y", "c=z"]
-    assert (found.max_bytes, found.batch_wait_ms, found.host) == (5, 0.0, "127.0.0.1")
-    assert read_named(found.model, "--model") == {"a": "x", "b": "y", "c": "z"}
+    options = inspect.signature(serve).parameters
+    for field in fields(Settings):
+        if field.name not in ("models", "captioners", "token"):
+            assert options[field.name].default == field.default
 
 
 @pytest.mark.parametrize("given", [["runs/x"], ["=x"], ["a="], ["a=x", "a=y"]])
