@@ -105,7 +105,7 @@ class Browser:
         message |= {"sessionId": session} if session else {}
         self.out.write(json.dumps(message).encode() + b"\0")
         while True:
-            answer = self.answers.get(timeout=30)
+            answer = self.answers.get(timeout=60)
             if answer["id"] == self.number:
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
@@ -166,7 +166,7 @@ class Tab:
         assert "exceptionDetails" not in done, (expression, done["exceptionDetails"])
         return done["result"].get("value")
 
-    def until(self, expression, seconds=20):
+    def until(self, expression, seconds=30):
         """The value of an expression as soon as it is true."""
         end = time.monotonic() + seconds
         while not (value := self.js(expression)):
@@ -475,7 +475,7 @@ def test_webcam(page):
     page.choose("camera-length", "2")
     page.click("camera")
     page.until("seen('camera-stop') && document.activeElement.id === 'camera-stop'")
-    page.until("$('windows').children.length >= 2", seconds=30)
+    page.until("$('windows').children.length >= 2")
     assert "webcam" in page.js("said('said')")
     assert page.js("track.getTracks().every((each) => each.readyState === 'live')")
     page.key("Enter")
@@ -510,7 +510,7 @@ def test_webcam_when_the_service_stops(browser, service):
     tab.write("classes", "waving\njumping")
     tab.choose("camera-length", "2")
     tab.click("camera")
-    tab.until("$('windows').children.length >= 1", seconds=30)
+    tab.until("$('windows').children.length >= 1")
     assert tab.js("$('run').disabled")
     own.stop()
     assert "does not answer" in tab.until("said('camera-error')")
@@ -714,7 +714,7 @@ def test_skeleton(page, clip, tmp_path):
     assert "line 1" in page.until("said('skeleton-error')")
 
 
-def test_chat(page, clip):
+def test_chat(page, clip, tmp_path):
     page.click("describe")
     assert "Choose a video" in page.js("said('video-error')")
     page.give("file", clip)
@@ -732,4 +732,12 @@ def test_chat(page, clip):
     page.until("!seen('chat-stop')")
     page.click("chat-new")
     assert page.js("$('log').children.length") == 0
+    page.write("question", "Again?")
+    page.key("Enter")
+    page.until("$('log').children.length === 2 && !seen('chat-stop')")
+    other = shutil.copy(clip, tmp_path / "other.mp4")
+    page.give("file", other)  # another video: another conversation
+    page.click("describe")
+    page.until("$('log').children[0].textContent.startsWith('Describe') && !seen('chat-stop')")
+    assert page.js("$('log').children.length") == 2
     assert page.wrong() == []

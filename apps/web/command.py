@@ -2,59 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
+import functools
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from apps.serve import command as serve
+from apps.serve import command
+from apps.serve.command import spread
 from apps.serve.settings import Settings, read_named, read_token
-from ski_data.command import underscored
-from ski_data.errors import SkiDataError
+from ski_data.command import run_one
 
 log = logging.getLogger(__name__)
 
-PROG = "python -m apps.web"
 
-
-def parser() -> argparse.ArgumentParser:
-    """The options of ``python -m apps.serve``."""
-    found = serve.parser()
-    found.prog = PROG
-    found.description = "A web page that recognises actions in videos, and the service behind it."
-    return found
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C; 0 then, 2 where it cannot begin."""
-    try:
-        options = parser().parse_args(underscored(sys.argv[1:] if argv is None else argv))
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else 2
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for library in ("httpx", "uvicorn", "open_clip", "root"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    try:
-        failures = _serve(vars(options))
-    except SkiDataError as error:
-        failures = [str(error)]
-    for failure in failures:
-        print(f"{PROG}: {failure}", file=sys.stderr)
-    return 2 if failures else 0
-
-
-def _serve(options: dict) -> list[str]:
-    """Serve until it is stopped; models that could not be loaded."""
-    host, port, token_file = (options.pop(name) for name in ("host", "port", "token_file"))
+@functools.wraps(command.serve)
+def web(
+    *,
+    model: list[str] | None = None,
+    caption: list[str] | None = None,
+    host: str,
+    port: int,
+    token_file: str | None = None,
+    **limits: Any,
+) -> int:
+    """Its signature and help are those of :func:`apps.serve.command.serve`."""
     settings = Settings(
-        models=read_named(options.pop("model", []), "--model"),
-        captioners=read_named(options.pop("caption", []), "--caption"),
+        models=read_named(model or (), "--model"),
+        captioners=read_named(caption or (), "--caption"),
         token=None if token_file is None else read_token(token_file),
-        **options,
+        **limits,
     )
-    with serve._listen(host, port) as listening:
-        if settings.token is None and not serve._is_loopback(listening):
-            log.warning("everybody who reaches %s may ask: give --token-file", host)
+    command._log_to_stderr()
+    with command._listen(host, port) as listening:
+        if settings.token is None and not command._is_loopback(listening):
+            log.warning("everybody who reaches %s may ask: give --token_file", host)
         from apps.serve.server import Server  # with the packages, which wrong usage needs not
         from apps.web.page import create_app
 
@@ -62,4 +44,12 @@ def _serve(options: dict) -> list[str]:
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listening.getsockname()[1]}/", flush=True)
         server.run(sockets=[listening])
-    return server.failures
+    for failure in server.failures:
+        print(f"python -m apps.web: {failure}", file=sys.stderr)
+    return 2 if server.failures else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    words = spread(sys.argv[1:] if argv is None else argv)
+    return run_one(web, words, prog="python -m apps.web")

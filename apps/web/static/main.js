@@ -155,6 +155,9 @@ el["classes-clear"].addEventListener("click", () => {
 
 // The video
 
+const sizeOf = ({ size }) =>
+  size < 1e6 ? `${(size / 1e3).toFixed(1)}\u00a0kB` : `${(size / 1e6).toFixed(1)}\u00a0MB`;
+
 function useFile(chosen) {
   clear("video", "run");
   file = chosen;
@@ -163,7 +166,7 @@ function useFile(chosen) {
   el.video.srcObject = null;
   el.video.src = address;
   el.stage.hidden = false;
-  el["video-note"].textContent = `${chosen.name}, ${(chosen.size / 1e6).toFixed(2)} MB`;
+  el["video-note"].textContent = `${chosen.name}, ${sizeOf(chosen)}`;
 }
 
 function chooseFile(chosen) {
