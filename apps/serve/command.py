@@ -132,14 +132,22 @@ def _listen(host: str, port: int) -> socket.socket:
     """
     if not 0 <= port < 65536:
         raise InputError(f"--port {port}: a port is in 0..65535")
+    listening = None
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        # asyncio sends small answers at once only where the protocol is named.
+        listening = socket.socket(*found[0][:3])
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(found[0][4])
+        listening.listen(128)
     except OSError as error:
+        if listening is not None:
+            listening.close()
         raise InputError(
             f"cannot listen at {host}, port {port} ({error.strerror or error}); choose others by "
             "--host and --port"
         ) from None
+    return listening
 
 
 def _is_loopback(listening: socket.socket) -> bool:
