@@ -128,17 +128,6 @@ def flags_of(name, target):
             yield Flag(name, parameter.name, kind, parameter.default, told)
 
 
-def flags_of_serve():
-    from apps.serve.command import parser
-
-    for action in parser()._actions:
-        if action.dest != "help":
-            kind = "switch" if action.nargs == 0 else kind_of(action.type or str)
-            kind += "s" if action.nargs == "+" else ""
-            default = REQUIRED if kind.endswith("s") else action.default
-            yield Flag("ski serve", action.dest, kind, default, action.help)
-
-
 def all_flags():
     targets = {
         f"{program} {name}": target
@@ -148,11 +137,12 @@ def all_flags():
     targets |= {f"ski {name}": target for name, target in COMMANDS.items()}
     targets |= {f"ski {name} {word}": target for (name, word), target in VARIANTS.items()}
     targets["ski doctor"] = "apps.cli.doctor:doctor"
+    targets["ski serve"] = "apps.serve.command:serve"
     found = [flag for name, target in targets.items() for flag in flags_of(name, target)]
     for (name, word), target in VARIANTS.items():
         summary = str(command.describe(target).__doc__).partition("\n")[0]
         found.append(Flag(f"ski {name}", word.removeprefix("--"), "switch", False, summary))
-    return [*found, *flags_of_serve()]
+    return found
 
 
 @pytest.fixture(scope="module")

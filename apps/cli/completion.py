@@ -6,7 +6,6 @@ starts fast.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,8 @@ COMMON = (
     Argument("print_config", "bool", False, help="print all settings and leave"),
 )
 """Options of every command."""
+SERVICE = "apps.serve.command:serve"
+"""Its options are those of the web app too."""
 DEVICES = ("cpu", "cuda", "cuda:0")
 
 
@@ -104,25 +105,11 @@ def _completion(summary: str) -> Iterator[Completed]:
 
 
 def _serve(summary: str) -> Iterator[Completed]:
-    from apps.serve.command import parser
-
-    yield _parsed(("serve",), summary, parser())
+    yield _function(("serve",), summary, SERVICE)
 
 
 def _web(summary: str) -> Iterator[Completed]:
-    from apps.web.command import parser
-
-    yield _parsed(("web",), summary, parser())
-
-
-def _parsed(words: tuple[str, ...], summary: str, parser: argparse.ArgumentParser) -> Completed:
-    found = []
-    for action in parser._actions:  # argparse shows them no other way
-        if action.option_strings:
-            kind = "bool" if action.nargs == 0 else "str"
-            name = action.option_strings[-1].removeprefix("--")
-            found.append(_with_values(Argument(name, kind, False, help=action.help or "")))
-    return Completed(words, summary, tuple(found))
+    yield _function(("web",), summary, SERVICE)
 
 
 def _recipes() -> tuple[str, ...]:
