@@ -1,7 +1,7 @@
 """BLEU-1 to 4, ROUGE-L and CIDEr-D of captions, with bootstrap intervals over clips.
 
-The numbers are those of the field's evaluation code (pycocoevalcap 1.2) on the same tokens; BLEU
-also equals sacrebleu's. Each clip has one prediction and one or more references, as token
+The numbers are those of the field's evaluation code (pycocoevalcap 1.2) on the same tokens; n-grams
+of BLEU are counted by sacrebleu. Each clip has one prediction and one or more references, as token
 sequences from `caption_tokens`. All are scores from 0 to 1, CIDEr-D from 0 to 10.
 """
 
@@ -11,6 +11,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,9 @@ from ski_eval.bootstrap import bootstrap_sums
 from ski_eval.caption_tokens import caption_tokens
 from ski_eval.errors import InputError
 from ski_eval.intervals import Interval
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
 
 Tokens = Sequence[str]
 ORDERS = 4
@@ -41,18 +46,19 @@ def bleu_counts(prediction: Tokens, references: Sequence[Tokens]) -> NDArray[np.
 
     Its length, the length of the closest reference (the shorter of two equally close), then the
     n-grams found in the references (clipped to their largest count in one reference) for n = 1..4,
-    then all its n-grams for n = 1..4.
+    then all its n-grams for n = 1..4; counted by sacrebleu.
     """
-    own = _ngrams(prediction)
-    allowed: Counter[tuple[str, ...]] = Counter()
-    for reference in references:
-        allowed |= _ngrams(reference)
-    length = len(prediction)
-    closest = min((abs(len(r) - length), len(r)) for r in references)[1]
-    matched, total = [0] * ORDERS, [max(0, length - n) for n in range(ORDERS)]
-    for ngram, count in own.items():
-        matched[len(ngram) - 1] += min(count, allowed[ngram])
-    return np.array([length, closest, *matched, *total], np.float64)
+    found = _bleu().sentence_score(
+        " ".join(prediction), [" ".join(tokens) for tokens in references]
+    )
+    return np.array([found.sys_len, found.ref_len, *found.counts, *found.totals], np.float64)
+
+
+@cache
+def _bleu() -> BLEU:
+    from sacrebleu.metrics.bleu import BLEU
+
+    return BLEU(tokenize="none", smooth_method="none", max_ngram_order=ORDERS, effective_order=True)
 
 
 def bleu_from_counts(counts: NDArray[np.float64], order: int) -> NDArray[np.float64]:
