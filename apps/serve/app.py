@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ PATHS = {
     "/v1/caption",
     "/v1/chat",
 }
+
+CAPTIONS = ("/v1/caption", "/v1/chat")
+"""Addresses that ask captioners."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -424,17 +428,22 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 
 
 def _openapi(app: FastAPI, settings: Settings) -> dict[str, Any]:
-    """The schema, with the token where one is asked for."""
-    if app.openapi_schema is None:
-        made = get_openapi(
-            title=app.title, version=app.version, summary=app.summary, routes=app.routes
-        )
-        if settings.token is not None:
-            parts = made.setdefault("components", {})
-            parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            for path, methods in made["paths"].items():
-                if path.startswith("/v1/") or path == "/metrics":
-                    for operation in methods.values():
-                        operation["security"] = [{"token": []}]
-        app.openapi_schema = made
-    return app.openapi_schema
+    """The schema, with the names of the models, and the token where one is asked for."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    made = deepcopy(
+        get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    )
+    for path, methods in made["paths"].items():
+        for method, operation in methods.items():
+            if path.startswith("/v1/") and method == "post":
+                named = settings.captioners if path in CAPTIONS else settings.models
+                content = operation["requestBody"]["content"]["multipart/form-data"]
+                if named:
+                    content["schema"]["properties"]["model"]["enum"] = list(named)
+            if settings.token is not None and (path.startswith("/v1/") or path == "/metrics"):
+                operation["security"] = [{"token": []}]
+    if settings.token is not None:
+        made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    app.openapi_schema = made
+    return made
