@@ -79,6 +79,7 @@ def test_without_a_command_the_list_and_2(capsys):
         (["bench", "run", "table1", "--scale", "huge"], "scale"),
         (["completion"], "ski completion: name one of bash, zsh, fish"),
         (["completion", "ksh"], "ski completion: name one of bash, zsh, fish"),
+        (["doctor", "--data", ""], "ski doctor: --data is empty; name a folder"),
         (["doctor", "--loud"], "ski doctor: unrecognized arguments: --loud"),
         (["serve", "--port", "x"], "port"),
     ],
@@ -175,6 +176,29 @@ def test_classes_of_data_sets(name):
 def test_other_classes_are_as_they_are():
     assert len(recognize.class_names("adl-mini").split(",")) == 25
     assert recognize.class_names("喝水,下棋") == "喝水,下棋"
+
+
+@pytest.mark.parametrize("name", ["predict", "stream"])
+def test_what_ski_vlm_is_asked(monkeypatch, name):
+    from ski_vlm import predict_command, stream_command
+
+    asked = {}
+
+    def take(videos, **options):
+        asked.update(options, videos=videos)
+        return 1
+
+    monkeypatch.setattr(predict_command, "predict", take)
+    monkeypatch.setattr(stream_command, "stream", take)
+    if name == "predict":
+        words = ["a.mp4", "b", "--model", "M", "--classes", "ntu60", "--json", "--top-k", "3"]
+        wanted = {"videos": ["a.mp4", "b"], "model": "M", "top_k": 3, "format": "jsonl"}
+    else:
+        words = ["a.mp4", "--classes", "ntu60", "--stream", "--threshold", "0.5"]
+        wanted = {"videos": "a.mp4", "model": "ViT-B-16/openai", "threshold": 0.5, "format": "csv"}
+    assert main(["recognize", *words]) == 1
+    assert asked["classes"].startswith("drink water,eat meal,")
+    assert {key: asked[key] for key in wanted} == wanted
 
 
 def folder(path, *files):

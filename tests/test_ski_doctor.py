@@ -409,12 +409,12 @@ def test_all_is_well(capsys, monkeypatch):
     code, text = report(GOOD, OPTIONAL, capsys=capsys, monkeypatch=monkeypatch)
     assert code == 0
     assert text.splitlines() == [
-        "ok       torch  2.9",
-        "missing  Java   not on the path",
+        "ok       torch                 2.9",
+        "missing  Java                  not on the path",
         "         only for: METEOR",
         "         to fix: apt-get install java",
         "",
-        "All that is needed is there; 1 things that only some commands need are not.",
+        "All that is needed is there; what only some commands need and is not: 1.",
     ]
 
 

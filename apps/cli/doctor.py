@@ -35,6 +35,8 @@ CHECKS: Mapping[str, Check] = {
     "model cache": machine.hub,
     "locale": machine.text_encoding,
 }
+WIDTH = 21
+"""Of names."""
 AT_ONCE = 2
 """Checks that run beside each other: torch's import takes a core and 1 GB."""
 
@@ -51,35 +53,38 @@ def doctor(*, json: bool = False, data: str | None = None) -> int:
     checks = dict(CHECKS)
     if data is not None:
         checks["data"] = partial(datasets.data, Path(data))
+    found: list[Finding] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        made = pool.map(lambda item: run_check(*item), checks.items())
-        found = [finding for findings in made for finding in findings]
+        for findings in pool.map(lambda item: run_check(*item), checks.items()):
+            found += findings
+            if not json:
+                _print("".join(f"{line}\n" for one in findings for line in lines(one)))
     lacking = [one for one in found if one.needed and one.status != "ok"]
     if json:
         told = {"healthy": not lacking, "findings": [asdict(one) for one in found]}
-        _print(json_format.dumps(told, indent=1))
+        _print(json_format.dumps(told, indent=1) + "\n")
     else:
-        _print(table(found, lacking))
+        _print(f"\n{verdict(found, lacking)}\n")
     return 1 if lacking else 0
 
 
-def table(found: Sequence[Finding], lacking: Sequence[Finding]) -> str:
-    """Findings for people: a line each, below it what to do where something is wrong."""
-    width = max((len(one.name) for one in found if len(one.name) <= 24), default=0)
-    lines = []
-    for one in found:
-        lines.append(f"{one.status:<8} {one.name:<{width}}  {one.detail}")
-        if one.status != "ok":
-            needed = "needed for" if one.needed else "only for"
-            lines.append(f"{'':<9}{needed}: {one.use}")
-        if one.fix is not None:
-            lines.append(f"{'':<9}to fix: {one.fix}")
+def lines(one: Finding) -> list[str]:
+    """A finding for people; below it what to do where something is wrong."""
+    made = [f"{one.status:<8} {one.name:<{WIDTH}} {one.detail}"]
+    if one.status != "ok":
+        made.append(f"{'':<9}{'needed for' if one.needed else 'only for'}: {one.use}")
+    if one.fix is not None:
+        made.append(f"{'':<9}to fix: {one.fix}")
+    return made
+
+
+def verdict(found: Sequence[Finding], lacking: Sequence[Finding]) -> str:
+    """All findings in a sentence."""
     others = sum(not one.needed and one.status != "ok" for one in found)
-    rest = f"; {others} things that only some commands need are not" if others else ""
+    rest = f"; what only some commands need and is not: {others}" if others else ""
     if lacking:
-        names = ", ".join(one.name for one in lacking)
-        return "\n".join([*lines, "", f"Not all that is needed is there: {names}{rest}."])
-    return "\n".join([*lines, "", f"All that is needed is there{rest}."])
+        return f"Not all that is needed is there: {', '.join(one.name for one in lacking)}{rest}."
+    return f"All that is needed is there{rest}."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -101,10 +106,13 @@ def main(argv: Sequence[str]) -> int:
         given = parser.parse_args(argv)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 2
+    if given.data is not None and not given.data.strip():
+        print("ski doctor: --data is empty; name a folder", file=sys.stderr)
+        return 2
     return doctor(json=given.json, data=given.data)
 
 
 def _print(text: str) -> None:
     """On standard output; signs that it cannot show are written as escapes."""
     encoding = sys.stdout.encoding or "ascii"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)

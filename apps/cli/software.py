@@ -146,7 +146,7 @@ def gpu(found: dict[str, Any], hardware: bool, tool: bool) -> Finding:
     told = f"torch for CUDA {found['cuda_build']} cannot use the card ({reason})"
     fix = (
         "run nvidia-smi: is its CUDA version lower, take a newer driver (sudo apt-get install "
-        "--upgrade nvidia-driver) or a torch built for an older CUDA"
+        "--only-upgrade nvidia-driver) or a torch built for an older CUDA"
     )
     return Finding("GPU", "broken", told, use, True, fix)
 
