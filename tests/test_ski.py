@@ -197,7 +197,7 @@ def test_what_ski_vlm_is_asked(monkeypatch, name):
         words = ["a.mp4", "--classes", "ntu60", "--stream", "--threshold", "0.5"]
         wanted = {"videos": "a.mp4", "model": "ViT-B-16/openai", "threshold": 0.5, "format": "csv"}
     assert main(["recognize", *words]) == 1
-    assert asked["classes"].startswith("drink water,eat meal,")
+    assert asked["classes"].startswith("drink water,eat meal/snack,")
     assert {key: asked[key] for key in wanted} == wanted
 
 
