@@ -7,11 +7,12 @@ Processes that share the cores (``pytest -n``) take one thread each.
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-settings.register_profile("repeatable", derandomize=True)
-settings.register_profile("search", max_examples=1000)
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine
+settings.register_profile("repeatable", patient, derandomize=True)
+settings.register_profile("search", patient, max_examples=1000)
 settings.load_profile("repeatable")

@@ -103,7 +103,7 @@ def test_characters_of_several_tokens_come_whole(chat, monkeypatch):
 
 
 def test_interrupt_stops_the_answer_and_a_second_one_ends(chat, monkeypatch):
-    out = io.StringIO()
+    out, before = io.StringIO(), signal.getsignal(signal.SIGINT)
     real = chat.ask
 
     def ask(question, times=1):
@@ -123,7 +123,7 @@ def test_interrupt_stops_the_answer_and_a_second_one_ends(chat, monkeypatch):
     monkeypatch.setattr(chat, "ask", lambda question: ask(question, 2))
     with pytest.raises(KeyboardInterrupt):
         talk(chat, [QUESTIONS[0]], out, stoppable=True)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_command_reads_standard_input(trained, capsys, monkeypatch):
