@@ -44,6 +44,9 @@ PATHS = {
     "/v1/chat",
 }
 
+TELEMETRY = ("tracing", "metrics", "logs", "operation_spans", "auto_configure")
+"""What newer FastAPIs may send to a collector that the environment names, texts of errors among it;
+older ones take no notice of the setting."""
 CAPTIONS = ("/v1/caption", "/v1/chat")
 """Addresses that ask captioners."""
 
@@ -72,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=dict.fromkeys(TELEMETRY, False),
     )
     app.state.service = service
     app.add_middleware(Door, service=service, paths=PATHS)

@@ -78,7 +78,6 @@ def serve(
         timeout=timeout,
         readers=readers,
     )
-    _log_to_stderr()
     with _listen(host, port) as listening:
         if settings.token is None and not _is_loopback(listening):
             log.warning("everybody who reaches %s may ask: give --token_file", host)
@@ -115,13 +114,6 @@ def spread(argv: Sequence[str]) -> list[str]:
         else:
             words += [adding, word] if adding else [word]
     return words
-
-
-def _log_to_stderr() -> None:
-    """Remarks of this project with their time; of libraries warnings only."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", force=True)
-    for ours in ("apps", "ski_data", "ski_skeleton", "ski_vlm", "ski_lvlm"):
-        logging.getLogger(ours).setLevel(logging.INFO)
 
 
 def _listen(host: str, port: int) -> socket.socket:

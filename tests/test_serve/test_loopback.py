@@ -8,6 +8,7 @@ import socket
 import pytest
 from serve_helpers import in_thread, metric, until
 
+from apps.serve.captioners import Said
 from apps.serve.load import form, load, measure
 from ski_data.command import run_one
 
@@ -64,6 +65,33 @@ def test_a_client_that_goes_leaves_nothing(live):
     until(lambda: metric(live[1], "ski_serve_in_work") == 0)
     assert files(live) == []
     assert metric(live[1], 'ski_serve_requests_total{path="/v1/predict",status="499"}') == 1
+
+
+def test_a_listener_that_goes_stops_the_conversation(captioner, clip, monkeypatch):
+    stopped = []
+
+    def endless(turn):
+        turn.tell("piece")
+        stopped.append(turn.stopped.wait(60))
+        return Said("piece", False)
+
+    body = form(clip, {"messages": '[{"speaker": "human", "text": "What?"}]'})
+    head = (
+        "POST /v1/chat HTTP/1.1\r\nHost: a\r\n"
+        "Content-Type: multipart/form-data; boundary=ski-load-0f1e2d3c4b5a\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with in_thread(captioners={"toy": str(captioner)}) as live:
+        monkeypatch.setattr(live[0].captioners["toy"].engine, "_chat", endless)
+        with socket.create_connection(address(live), timeout=30) as connection:
+            connection.sendall(head.encode() + body)
+            answer = b""
+            while b'data: {"piece": "piece"}' not in answer:
+                answer += connection.recv(4096)
+            assert metric(live[1], "ski_serve_in_work") == 1
+        until(lambda: stopped)
+        until(lambda: metric(live[1], "ski_serve_in_work") == 0)
+    assert stopped == [True]
 
 
 def test_load_is_measured_and_too_much_is_refused(live, clip, clip_file, capsys):
