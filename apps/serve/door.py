@@ -40,7 +40,7 @@ class Door:
             return
         begin = time.monotonic()
         scope["ski.deadline"] = begin + self.service.settings.timeout
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(self.service, scope, receive, send)
         try:
             await self._pass(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
@@ -103,8 +103,8 @@ class _Exchange:
     answer if the connection were closed then, so the rest is read first, within bounds.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.status = 0
+    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+        self.status, self._service = 0, service
         self._scope, self._receive, self._send = scope, receive, send
         names = {name for name, _ in scope["headers"]}
         self._unread = bool(names & {b"content-length", b"transfer-encoding"})
@@ -121,6 +121,8 @@ class _Exchange:
             more = [(b"x-content-type-options", b"nosniff")]
             if _is_api(self._scope):
                 more.append((b"cache-control", b"no-store"))
+            if self._service.stopping:  # the next request had better go elsewhere
+                more.append((b"connection", b"close"))
             message = {**message, "headers": [*message.get("headers", ()), *more]}
         last = message["type"] == "http.response.body" and not message.get("more_body")
         if last and self.status >= 400 and self._unread:

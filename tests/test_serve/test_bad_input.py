@@ -273,7 +273,9 @@ def test_a_stopping_server(folders, serve, clip):
     client = serve(models={"own": folders["own"]})
     client.app.state.service.stopping = True
     assert "stopping" in error(client.get("/ready"), 503)
-    assert "stopping" in error(post(client, video=clip), 503)
+    answer = post(client, video=clip)
+    assert "stopping" in error(answer, 503)
+    assert answer.headers["connection"] == "close"
     assert client.get("/health").status_code == 200
     assert "ski_serve_stopping 1" in client.get("/metrics").text
 
