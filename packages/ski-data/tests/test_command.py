@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import sys
 import types
 from dataclasses import dataclass
@@ -143,3 +144,18 @@ def test_hyphens_in_options_are_as_good_as_underscores():
     given = ["go", "a-b", "--dry-run", "--no-pair-dropout", "--train.batch-size=a-b", "--", "--x-y"]
     found = ["go", "a-b", "--dry_run", "--no-pair_dropout", "--train.batch_size=a-b", "--", "--x-y"]
     assert command.underscored(given) == found
+
+
+def test_no_log_handler_is_left_behind(monkeypatch, capsys):
+    """A program that calls a command keeps its own log settings."""
+
+    def speak() -> None:
+        """Say something."""
+        logging.getLogger("ski_data").info("said")
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level = root.level
+    assert command.run_one(speak, [], prog="speak") == 0
+    assert capsys.readouterr().err == "said\n"
+    assert (root.handlers, root.level) == ([], level)

@@ -9,7 +9,8 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -150,14 +151,31 @@ def underscored(args: Sequence[str]) -> list[str]:
     return found
 
 
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Log lines on standard error while a command runs, unless its caller has a log already."""
+    root = logging.getLogger()
+    if root.handlers:
+        yield
+        return
+    handler, level = logging.StreamHandler(), root.level
+    handler.addFilter(_is_for_users)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
 def _guarded(work: Callable[[], object], prog: str) -> int:
     """Exit code of ``work``, whose expected errors become one line."""
-    handler = logging.StreamHandler()
-    handler.addFilter(_is_for_users)
-    logging.basicConfig(handlers=[handler], level=logging.INFO, format="%(message)s")
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
-        result = work()
+        with _log_on_stderr():
+            result = work()
     except SystemExit as leave:  # usage errors of the parser, --help, --print_config
         return leave.code if isinstance(leave.code, int) else 2
     except KeyboardInterrupt:

@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_origin, get_type_hints
 
@@ -56,17 +57,17 @@ def run(
         return 0
     if args and args[0] in commands:
         args = [args[0], *_plain_arguments(commands[args[0]], args[1:])]
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
-        code = CLI(
-            commands,
-            args=args,
-            prog=prog,
-            description=description,
-            allow_abbrev=False,
-            parser_class=Parser,
-        )
+        with _log_on_stderr():
+            code = CLI(
+                commands,
+                args=args,
+                prog=prog,
+                description=description,
+                allow_abbrev=False,
+                parser_class=Parser,
+            )
         sys.stdout.flush()
     except SystemExit as leave:  # usage errors of the parser, --help, --print_config
         return leave.code if isinstance(leave.code, int) else 2
@@ -88,6 +89,24 @@ def run(
         print(f"{prog}: {told}{reason}; check path, permissions and free space", file=sys.stderr)
         return 2
     return code if isinstance(code, int) and not isinstance(code, bool) else 0
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Log lines on standard error while a command runs, unless its caller has a log already."""
+    root = logging.getLogger()
+    if root.handlers:
+        yield
+        return
+    handler, level = logging.StreamHandler(), root.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
 
 
 def _plain_arguments(function: Callable[..., object], args: Sequence[str]) -> list[str]:

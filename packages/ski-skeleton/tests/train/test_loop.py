@@ -214,7 +214,7 @@ def test_runs_of_other_versions(tmp_path):
         fit(Regression(), Points(), replace(BASE, log_every=1), tmp_path / "run")
     found["train"]["gone"] = 1
     path.write_text(json.dumps(found))
-    with pytest.raises(RunError, match="other settings.*gone"):
+    with pytest.raises(RunError, match=r"other settings.*gone"):
         fit(Regression(), Points(), BASE, tmp_path / "run")
 
 
