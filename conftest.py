@@ -1,16 +1,9 @@
 """Property tests try the same examples in every run, so that a run says something of the change.
 
 ``pytest --hypothesis-profile=search`` tries others, ten times as many.
-
-Processes that share the cores (``pytest -n``) take one thread each.
 """
 
-import os
-
 from hypothesis import HealthCheck, settings
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine
 settings.register_profile("repeatable", patient, derandomize=True)

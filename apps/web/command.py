@@ -33,7 +33,6 @@ def web(
         token=None if token_file is None else read_token(token_file),
         **limits,
     )
-    command._log_to_stderr()
     with command._listen(host, port) as listening:
         if settings.token is None and not command._is_loopback(listening):
             log.warning("everybody who reaches %s may ask: give --token_file", host)
