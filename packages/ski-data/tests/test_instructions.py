@@ -53,6 +53,11 @@ def test_published_forms_mean_the_same(tmp_path):
         ({"id": "x", "video": "v", "conversations": turn()[::-1]}, "human first"),
         ({"id": "x", "video": "v", "conversations": turn("<video>")}, "empty question"),
         ({"id": "x", "video": "v", "conversations": turn(said=" ")}, "value must be text"),
+        ({"id": "x", "video": "v", "conversations": turn("What?")}, "about v without <video>"),
+        (
+            {"id": "x", "video": "v", "conversations": turn("<video>What?\n<video>")},
+            "<video> stands 2 times",
+        ),
         ({"id": 3, "video": "v", "conversations": turn()}, "id must be text, found 3"),
         ({"video_id": "v", "q": "What?"}, "a must be text"),
         ([{"Q": "What?", "A": "Sits."}], "id was expected"),

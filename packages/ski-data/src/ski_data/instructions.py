@@ -3,7 +3,8 @@
 Read are the three forms in which such pairs are published, and our own JSON lines:
 
 - conversations: ``[{"id", "video", "pose"?, "conversations": [{"from": "human", "value"},
-  {"from": "gpt", "value"}, ...]}]``, with placeholders (``<video>``) in what the human says;
+  {"from": "gpt", "value"}, ...]}]``, with placeholders (``<video>``) in what the human says; each
+  turn becomes a pair of its own;
 - flat: ``[{"video_id", "q", "a"}]`` or ``[{"video_name", "Q", "A"}]``;
 - grouped: ``[[{"Q", "A"}, ..., {"id"}], ...]``.
 """
@@ -23,7 +24,8 @@ from ski_data.errors import InputError, MissingFileError
 from ski_data.folders import whole_file
 from ski_data.text import read_text
 
-PLACEHOLDERS = ("<video>", "<pose>", "<object>")
+_VIDEO = "<video>"
+PLACEHOLDERS = (_VIDEO, "<pose>", "<object>")
 """Stand-ins for tokens in published conversations; where tokens go is the model's business."""
 _PLACEHOLDER = re.compile("|".join(map(re.escape, PLACEHOLDERS)))
 _SHOWN = 5
@@ -59,7 +61,8 @@ def read_instructions(path: Path | str) -> list[Instruction]:
     Raises:
         MissingFileError: There is no such file.
         InputError: Not UTF-8, not JSON, an item of no known form, an empty question or answer,
-            speakers out of turn, the same id twice; the text names file and item.
+            speakers out of turn, a conversation without ``<video>`` or a question with two, the
+            same id twice; the text names file and item.
     """
     path = Path(path)
     pairs: list[Instruction] = []
@@ -242,18 +245,31 @@ def _conversation(item: dict[str, Any], where: str) -> list[Instruction]:
     if not isinstance(turns, list) or not turns or len(turns) % 2:
         raise InstructionError(f"{where}: conversations must be pairs of human and gpt")
     pairs = []
+    shown = 0
     for number in range(0, len(turns), 2):
         asked, said = turns[number : number + 2]
         for turn, speaker in ((asked, "human"), (said, "gpt")):
             if not isinstance(turn, dict) or turn.get("from") != speaker:
                 raise InstructionError(f"{where}: human and gpt must speak in turn, human first")
-        question = _question(_string(asked, "value", where), where)
+        text = _string(asked, "value", where)
+        shown += text.count(_VIDEO)
+        question = _question(text, where)
         name = id_ if len(turns) == 2 else f"{id_}_{number // 2}"
         pairs.append(Instruction(name, video, question, _string(said, "value", where), skeleton))
+    if not shown:
+        raise InstructionError(
+            f"{where}: a conversation about {video} without {_VIDEO}; put it into a question"
+        )
     return pairs
 
 
 def _question(text: str, where: str) -> str:
+    for placeholder in PLACEHOLDERS:
+        if text.count(placeholder) > 1:
+            raise InstructionError(
+                f"{where}: {placeholder} stands {text.count(placeholder)} times in a question; a "
+                "question is about one video: leave one"
+            )
     question = _PLACEHOLDER.sub("", text).strip()
     if not question:
         raise InstructionError(f"{where}: an empty question")
