@@ -43,9 +43,9 @@ def project(name: str) -> dict:
 
 
 def siblings(name: str) -> set[str]:
-    """The local packages that ``name`` asks for."""
-    wanted = (re.match(r"[A-Za-z0-9._-]+", r)[0] for r in project(name)["dependencies"])
-    return {other for other in wanted if other in NAMES}
+    """The local packages that ``name`` asks for, and what these ask for."""
+    wanted = {re.match(r"[A-Za-z0-9._-]+", r)[0] for r in project(name)["dependencies"]}
+    return {one for other in wanted & set(NAMES) for one in {other} | siblings(other)}
 
 
 def find_uv() -> str | None:

@@ -27,7 +27,7 @@ SIBLINGS = {
     "ski_eval": set(),
     "ski_skeleton": {"ski_data", "ski_eval"},
     "ski_vlm": {"ski_data", "ski_eval", "ski_skeleton"},
-    "ski_lvlm": {"ski_data", "ski_eval", "ski_skeleton"},
+    "ski_lvlm": {"ski_data", "ski_skeleton"},
 }
 """What a package may import of the others; programs around the packages may import all."""
 
@@ -40,10 +40,10 @@ EVERYWHERE = tuple(SIBLINGS)
 WITH_TORCH = ("ski_skeleton", "ski_vlm", "ski_lvlm")
 THIRD_PARTY = {
     "numpy": EVERYWHERE,
-    "yaml": EVERYWHERE,
-    "jsonargparse": EVERYWHERE,
-    "docstring_parser": EVERYWHERE,
-    "rich": EVERYWHERE,
+    "yaml": ("ski_data", "ski_skeleton", "ski_vlm", "ski_lvlm"),
+    "jsonargparse": ("ski_data", "ski_eval"),
+    "docstring_parser": ("ski_data",),
+    "rich": ("ski_data",),
     "pyarrow": ("ski_data", "ski_lvlm.feature_store", "ski_vlm.embed"),
     "av": ("ski_data.video", "ski_data.synthetic"),
     "decord": ("ski_data.video",),

@@ -32,7 +32,7 @@ print("\\n" + json.dumps({**answer, "failed": failed}))
 
 
 def absent_modules(project: Project, projects: dict[str, Project]) -> set[str]:
-    """Modules that must not be needed: of all extras, and of siblings that are not declared."""
+    """Modules that must not be needed: of all extras, and of siblings that it does not need."""
     near = [project, *(projects[name] for name in siblings(project, projects))]
     there = {module_of(r.name) for one in near for r in one.dependencies}
     there |= {one.module for one in near}
@@ -46,12 +46,12 @@ def module_problems(
     """What goes wrong when each module of ``project`` is imported from its wheel.
 
     Other people's packages come from the running environment; modules of extras and of siblings
-    that the package does not declare are hidden.
+    that the package does not need are hidden.
 
     Args:
         project: the package.
         projects: all packages.
-        wheels: Wheels by package: of this one and of the siblings that it declares.
+        wheels: Wheels by package: of this one and of the siblings that it needs.
         work: Empty folder to unpack them in.
     """
     paths = []

@@ -123,8 +123,14 @@ def read_projects(root: Path = ROOT) -> dict[str, Project]:
 
 
 def siblings(project: Project, projects: dict[str, Project]) -> list[str]:
-    """Names of the local packages that ``project`` declares, in their order of release."""
+    """Names of the local packages that ``project`` needs, in their order of release.
+
+    Those that it declares, and those that they declare; ``projects`` are in that order themselves.
+    """
     wanted = {requirement.name for requirement in project.dependencies}
+    for name in reversed(projects):
+        if name in wanted:
+            wanted |= {requirement.name for requirement in projects[name].dependencies}
     return [name for name in projects if name in wanted]
 
 
