@@ -111,7 +111,7 @@ def test_files_of_the_page_are_in_the_houses_style(checkout):
 def test_every_command_of_the_page_runs(checkout):
     commands, wanted = [], []
     for block in blocks():
-        if block.language in ("", "sh"):
+        if block.language in ("", "bash"):
             commands += [line.split() for line in block.text.splitlines()]
         elif block.language == "text":
             wanted.append((len(commands) - 1, block.text.strip()))
