@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from benchmarks.bench import report
-from benchmarks.bench.cells import Cell, Figure, Result
-from benchmarks.bench.curve import curve_svg
+from benchmarks.bench import mistakes, report
+from benchmarks.bench.cells import Cell, Result
 from benchmarks.bench.jobs import Job, finish
 from benchmarks.bench.requests import Request, remember
 from ski_data.errors import MissingFileError
-from ski_eval import Interval, Predictions, save_predictions
+from ski_eval import Predictions, save_predictions
 
 PNG = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f"
@@ -66,7 +64,8 @@ def test_ours_stands_beside_the_papers_value(tmp_path):
     value, ours, gap = row[4:7]
     assert value == "52.0"
     assert ours.startswith("55.0 [")
-    assert gap == "+3.0"
+    assert gap == "+3.0, outside"
+    assert "difference (± 1)" in text
     assert row[1:4] == ["82.2", "not asked for", ""]
     assert cells_of(line_of(text, "ViFi-CLIP"))[1] == "not transcribed"
     assert "not comparable" not in text
@@ -105,8 +104,8 @@ def test_other_data_have_no_difference_and_say_so(tmp_path):
 def test_metrics_of_words_are_shown_as_they_are(tmp_path):
     job = done_job(tmp_path, "answers")
     told = {
-        "CIDEr-D": {"value": 3.25, "interval": [3, 3.5], "n": 4},
-        "class named": {"value": 0.5, "interval": None, "n": 4},
+        "CIDEr-D, all": {"value": 3.25, "interval": [3, 3.5], "method": "bootstrap", "n": 4},
+        "class named, all": {"value": 0.5, "interval": None, "method": None, "n": 4},
     }
     (job.folder(tmp_path) / "metrics.json").write_text(json.dumps(told))
     cells = [
@@ -140,26 +139,24 @@ def test_pictures_and_curves_come_into_the_page(tmp_path):
     assert sweep.curve is not None
     html = report.page([gallery, sweep], cells, tmp_path).html()
     assert html.count("data:image/png") == 1
-    assert html.count("data:image/svg") == 1
+    assert html.count("data:image/svg") == 3  # the curve, and mistakes at each weight
     assert "clip1" in report.markdown([gallery, sweep], cells, tmp_path)
 
 
-def test_a_curve_has_every_point_inside_the_picture():
-    def point(value, low, high):
-        return Figure(value, Interval(low, high, 0.95, "m"), 10, 1)
-
-    lines = {
-        "48/12 & more": [(0.01, point(0.5, 0.4, 0.6)), (100.0, point(0.7, 0.65, 0.8))],
-        "alone": [(10.0, Figure(0.2, None, 10, 1))],
-    }
-    picture = ElementTree.fromstring(curve_svg(lines))
-    names = {element.tag.rpartition("}")[2] for element in picture}
-    assert names >= {"polyline", "circle", "text"}
-    for circle in picture.iter("{http://www.w3.org/2000/svg}circle"):
-        assert 60 <= float(circle.get("cx")) <= 620
-        assert 30 <= float(circle.get("cy")) <= 280
-    same = {"x": [(1.0, Figure(0.5, None, 3, 1))]}
-    assert "nan" not in curve_svg(same)
+def test_methods_stand_class_by_class_once(tmp_path):
+    result = scored(tmp_path, "a", 6)
+    cells = [
+        Cell("table1", "ski-vificlip", "unseen classes", "adl-mini", (result,)),
+        Cell("table4", "online", "unseen classes", "adl-mini", (result,)),
+        Cell("table1", "vificlip", "unseen classes", "adl-mini", (scored(tmp_path, "b", 3),)),
+    ]
+    (methods,) = mistakes.by_column(cells, tmp_path).values()
+    assert [one.title for one in methods] == ["SKI-ViFi-CLIP", "ViFi-CLIP"]
+    assert methods[0].matrix.tolist()[0] == [6, 4, 0, 0]
+    assert methods[0].by_class == ["60.0", "", "", ""]
+    page = report.page(list(report.sections(cells, tmp_path)), cells, tmp_path).html()
+    assert page.count("data:image/svg") == 2
+    assert "Class by class, adl-mini, unseen classes" in page
 
 
 def test_published_rows_that_are_not_run_stand_with_their_sources(tmp_path):

@@ -34,7 +34,7 @@ def run(
     scale: Literal["full", "tiny"] = "full",
     device: str = "cpu",
     launcher: str = "local",
-    weights: str | None = None,
+    weights_folder: str | None = None,
     judge: str | None = None,
     dry_run: bool = False,
 ) -> int:
@@ -50,7 +50,7 @@ def run(
         scale: full, or tiny to test that everything runs (adl-mini only).
         device: cpu, cuda or cuda:N; jobs find no other card than this one.
         launcher: local, torchrun:N, slurm:PARTITION or slurm:PARTITION:WORKERS.
-        weights: folder of weights that are not to be fetched.
+        weights_folder: folder of weights that are not to be fetched.
         judge: language model of Table 3's metrics: a model of transformers, or URL=MODEL.
         dry_run: print the plan and do nothing.
     """
@@ -65,7 +65,7 @@ def run(
         scale=scale,
         device=device,
         launcher=launcher,
-        weights=weights,
+        weights=weights_folder,
         judge=judge,
         dry_run=dry_run,
     )

@@ -37,7 +37,7 @@ def columns_of(table: PaperTable) -> tuple[str, ...]:
     """What is measured on adl-mini in the place of the paper's columns."""
     kinds = {row.method for row in table.rows}
     if "lvlm" in kinds:
-        return adl_words.COLUMNS
+        return tuple(adl_words.COLUMNS)
     return (PEOPLE_COLUMN,) if "c2vl" in kinds else (UNSEEN_COLUMN,)
 
 

@@ -1,4 +1,4 @@
-"""Table 3 on adl-mini: tokens, a language model, trainings, answers about unseen classes."""
+"""Table 3 on adl-mini: tokens, a language model, trainings, answers about held-out clips."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from ski_data.config import to_plain
 
 NAMED = "class named"
 """Share of answers that name the right class and no other."""
-COLUMNS = ("BLEU-4", "ROUGE-L", "CIDEr-D", NAMED)
-"""What is measured of answers."""
+PARTS = {"unseen people": "test_seen", "unseen classes": "test_unseen"}
+"""Clips that are asked about: seen classes by people who did not train, and unseen classes."""
+COLUMNS = {
+    f"{metric}, {part}": (metric, part)
+    for part, metrics in {
+        "unseen people": (NAMED, "BLEU-4", "ROUGE-L", "CIDEr-D"),
+        "unseen classes": (NAMED,),
+    }.items()
+    for metric in metrics
+}
+"""What is measured of answers: metric and clips of each column."""
 PAIRS = 2
 """Questions and answers of each clip that trains."""
 
@@ -58,8 +67,8 @@ def results(adl: AdlMini, row: str, seeds: int) -> dict[str, tuple[Result, ...]]
     found: dict[str, tuple[Result, ...]] = dict.fromkeys(COLUMNS, ())
     for seed in range(min(seeds, adl.settings["lvlm"]["seeds"])):
         job = _answers(adl, row, seed)
-        for metric in COLUMNS:
-            found[metric] += (Result(job, f"{job.out}/metrics.json", "metrics", metric),)
+        for column in COLUMNS:
+            found[column] += (Result(job, f"{job.out}/metrics.json", "metrics", column),)
     return found
 
 

@@ -138,7 +138,7 @@ def _from_predictions(paths: Sequence[Sequence[Path]]) -> Figure:
 def _from_metrics(path: Path, metric: str) -> Figure:
     found = json.loads(path.read_text(encoding="utf-8"))[metric]
     ends = found["interval"]
-    interval = None if ends is None else Interval(*ends, LEVEL, "bootstrap over clips")
+    interval = None if ends is None else Interval(*ends, LEVEL, found["method"])
     return Figure(found["value"], interval, found["n"], 1)
 
 

@@ -77,7 +77,7 @@ def worker_arguments(request: Request, runs: Path, device: str) -> list[str]:
         "--seeds": request.seeds,
         "--only": request.only,
         "--device": device,
-        "--weights": request.weights,
+        "--weights_folder": request.weights,
         "--judge": request.judge,
     }
     for name, value in options.items():

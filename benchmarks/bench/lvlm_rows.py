@@ -100,7 +100,7 @@ def video_tokens(place: Place, tower: Plain, needs: Sequence[Job]) -> Job:
         name=f"video tokens {place.dataset}",
         argv=(
             *("ski-lvlm", "features", "video", place.manifest, f"{OUT}/tokens"),
-            *("--clip", tower["architecture"], "--pretrained", tower["pretrained"]),
+            *("--architecture", tower["architecture"], "--pretrained", tower["pretrained"]),
         ),
         needs=tuple(needs),
         done=f"{OUT}/tokens/meta.json",

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.bench.adl_words import COLUMNS, NAMED
+from benchmarks.bench.adl_words import COLUMNS, NAMED, PARTS
 from benchmarks.bench.jobs import write_text
 from benchmarks.lvlm_smollm2 import runs as smollm2
 from benchmarks.lvlm_smollm2.pairs import named, phrase
 from ski_data.manifest import Record
 from ski_data.progress import Progress
 from ski_data.store import SkeletonStore
-from ski_eval import score_captions
+from ski_eval import bootstrap_interval, score_captions
 from ski_eval.text_files import NAMES, read_records
 from ski_lvlm.caption import load_captioner
 from ski_lvlm.feature_store import FeatureStore, finish
@@ -92,38 +93,61 @@ def answers(
     questions: int | None = None,
     device: str = "cpu",
 ) -> None:
-    """Answers about adl-mini's clips of unseen classes, from video alone, and their scores.
+    """Answers about adl-mini's held-out clips, from video alone, and their scores.
 
     Args:
         run: the main job's folder.
         video: feature store of video tokens.
         model: model folder of a training.
         out: folder that gets answers.jsonl and metrics.json.
-        questions: clips to ask about; all by default.
+        questions: clips of each part to ask about; all by default.
         device: where the model runs.
     """
-    clips = smollm2.Bench(Path(run), Path(out)).records("test_unseen")[:questions]
+    bench = smollm2.Bench(Path(run), Path(out))
+    parts = {name: bench.records(part)[:questions] for name, part in PARTS.items()}
     captioner = load_captioner(model, precision="float32", device=device)
-    names = [clip.name for clip in clips]
+    names = [clip.name for clips in parts.values() for clip in clips]
     said = list(smollm2.answers(captioner, FeatureStore(video), names, names))
     write_text(Path(out) / "answers.jsonl", _lines(said))
     texts = {line["clip"]: line["answer"] for line in said}
-    write_text(Path(out) / "metrics.json", json.dumps(scores(clips, texts), indent=1) + "\n")
+    write_text(Path(out) / "metrics.json", json.dumps(scores(parts, texts), indent=1) + "\n")
 
 
-def scores(clips: Sequence[Record], texts: dict[str, str]) -> dict[str, dict[str, object]]:
-    """Caption metrics of answers, and how many name the class: value, ends of interval, n."""
+def scores(
+    parts: Mapping[str, Sequence[Record]], texts: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Value, interval and number of clips of each column, from answers by clip.
+
+    Views of one performance are not independent: intervals draw whole performances.
+    """
+    of_part = {part: _part_scores(clips, texts) for part, clips in parts.items()}
+    return {column: of_part[part][metric] for column, (metric, part) in COLUMNS.items()}
+
+
+def _part_scores(clips: Sequence[Record], texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    names = [clip.name for clip in clips]
+    groups = [smollm2.performance(name) for name in names]
     references = {clip.name: [f"The person is {phrase(str(clip.caption))}."] for clip in clips}
-    rng = np.random.default_rng(0)
-    found = score_captions(texts, references, rng=rng, allow_empty=True)
-    told: dict[str, dict[str, object]] = {}
-    for one in found:
-        if one.metric in COLUMNS:
-            ends = None if one.interval is None else [one.interval.low, one.interval.high]
-            told[one.metric] = {"value": one.value, "interval": ends, "n": one.n}
-    right = [named(texts[clip.name]) == clip.caption for clip in clips]
-    told[NAMED] = {"value": float(np.mean(right)), "interval": None, "n": len(clips)}
-    return told
+    found = score_captions(
+        {name: texts[name] for name in names},
+        references,
+        rng=np.random.default_rng(0),
+        groups=dict(zip(names, groups, strict=True)),
+        allow_empty=True,
+    )
+    told = {one.metric: (one.value, one.interval) for one in found}
+    right = np.array([named(texts[clip.name]) == clip.caption for clip in clips])
+    interval = bootstrap_interval(right, groups, rng=np.random.default_rng(0))
+    told[NAMED] = (float(right.mean()), interval)
+    return {
+        metric: {
+            "value": value,
+            "interval": None if interval is None else [interval.low, interval.high],
+            "method": None if interval is None else interval.method,
+            "n": len(clips),
+        }
+        for metric, (value, interval) in told.items()
+    }
 
 
 def judge_input(

@@ -85,10 +85,15 @@ class PaperTable:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     page: int | None = None
+    tolerance: float = 1.0
+    """Difference to a published value that counts as the same, in the table's unit. Ours: the paper
+    gives neither seeds nor intervals."""
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         wrong = [*_doubled("column", self.columns), *_doubled("row", self.rows)]
+        if not self.tolerance >= 0:
+            wrong.append(f"tolerance {self.tolerance} is below 0")
         known = {column.id for column in self.columns}
         for row in self.rows:
             if not re.fullmatch(r"[a-z0-9.]+(-[a-z0-9.]+)*", row.id):

@@ -125,7 +125,7 @@ class Given:
 
 
 def read_given(data: Sequence[str], weights: str | None) -> Given:
-    """What ``--data`` and ``--weights`` name.
+    """What ``--data`` and ``--weights_folder`` name.
 
     Args:
         data: ``adl-mini``, ``ntu60=FOLDER`` and the like, or folders of one's own.
@@ -136,7 +136,7 @@ def read_given(data: Sequence[str], weights: str | None) -> Given:
         MissingFileError: no such folder.
     """
     if weights is not None and not Path(weights).is_dir():
-        raise MissingFileError(f"--weights {weights}: no such folder")
+        raise MissingFileError(f"--weights_folder {weights}: no such folder")
     if not data:
         raise InputError(
             f"--data is missing: give {ADL_MINI}, {', '.join(f'{n}=FOLDER' for n in NAMED)}, or a "

@@ -69,7 +69,7 @@ _FULL = {
     "finetune": 90,
     "tokens": 137,
     "lvlm": 1350,
-    "lvlm answers": 90,
+    "lvlm answers": 230,
 }
 STATED = {
     f"adl-mini {scale} {kind}": float(value)

@@ -89,7 +89,7 @@ def weights(kind: str, name: str) -> Job:
 def with_clip(plain: Any, given: Given, needs: list[Job]) -> Any:
     """Settings whose CLIPs come from files where there are any; else ``needs`` gets a fetch.
 
-    A file ``--weights FOLDER/NAME.*`` is taken for an architecture NAME in lower case.
+    A file ``--weights_folder FOLDER/NAME.*`` is taken for an architecture NAME in lower case.
     """
     if isinstance(plain, list):
         return [with_clip(item, given, needs) for item in plain]

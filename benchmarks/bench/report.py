@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench.cells import Cell, Figure, done_results, figure
-from benchmarks.bench.curve import curve_svg
 from benchmarks.bench.jobs import finished, ordered, write_text
+from benchmarks.bench.mistakes import add_mistakes
 from benchmarks.bench.paper import ORDER, PaperTable, Row, read_table
 from benchmarks.bench.plan import job_seconds
 from benchmarks.bench.requests import all_cells, requests_of
 from ski_data.progress import seconds
-from ski_eval import Report, Table, format_interval
+from ski_eval import Interval, Report, Table, format_interval, sweep_figure
 
 SCORES = ("CIDEr-D",)
-"""Figures that are no shares, and shown as they are."""
+"""Columns that begin so hold no shares, and are shown as they are."""
 NOT_TRANSCRIBED, NOT_PUBLISHED = "not transcribed", "not in the paper"
 NOT_COMPARABLE = (
     "These are figures of **{}**, not of the paper's data: they are **not comparable** with the "
@@ -98,7 +98,7 @@ def shown(row: Row, value: float | None) -> str:
 
 def unit_of(cell: Cell) -> str:
     """How its figure is shown: fractions as percent."""
-    return "score" if cell.column in SCORES else "fraction"
+    return "score" if cell.column.startswith(SCORES) else "fraction"
 
 
 def sections(cells: Sequence[Cell], runs: Path, asked: Collection[str] = ()) -> Iterator[Section]:
@@ -130,14 +130,14 @@ def _published(table: PaperTable, reader: Reader) -> Section:
     """The paper's value, ours and the difference, on the paper's data."""
     headers = [""]
     for column in table.columns:
-        headers += [f"{column.title}, published", "ours", "difference"]
+        headers += [f"{column.title}, published", "ours", f"difference (± {table.tolerance:g})"]
     lines, pictures, missing = [], [], []
     for row in table.rows:
         line = [row.title]
         for column in table.columns:
             cell = reader.cell(table.id, row.id, column.dataset, column.title)
             value = (row.values or {}).get(column.id)
-            line += _compared(row, cell, value, reader)
+            line += _compared(row, cell, value, reader, table.tolerance)
             missing += _lacking(row, cell)
             pictures += _pictures(row, cell, reader)
         lines.append(tuple(line))
@@ -153,14 +153,19 @@ def _published(table: PaperTable, reader: Reader) -> Section:
     return Section(table, "published", text, content, tuple(pictures), curve)
 
 
-def _compared(row: Row, cell: Cell | None, value: float | None, reader: Reader) -> list[str]:
-    """The paper's value, ours, and ours minus the paper's."""
+def _compared(
+    row: Row, cell: Cell | None, value: float | None, reader: Reader, tolerance: float
+) -> list[str]:
+    """The paper's value, ours, and ours minus the paper's: within the tolerance or not."""
     told = shown(row, value)
     if row.method is None:
         return [told, "published, not run", ""]
     found = None if cell is None or not cell.results else reader.figure(cell)
-    gap = "" if value is None or found is None else f"{100 * found.value - value:+.1f}"
-    return [told, reader.text(cell), gap]
+    if value is None or found is None:
+        return [told, reader.text(cell), ""]
+    gap = 100 * found.value - value
+    verdict = "within" if abs(gap) <= tolerance + 1e-9 else "outside"
+    return [told, reader.text(cell), f"{gap:+.1f}, {verdict}"]
 
 
 def _elsewhere(table: PaperTable, dataset: str, reader: Reader) -> Section:
@@ -186,7 +191,11 @@ def _elsewhere(table: PaperTable, dataset: str, reader: Reader) -> Section:
         values = [(row.values or {}).get(column.id) for column in table.columns]
         line += [f"({shown(row, value)})" for value in values]
         lines.append(tuple(line))
-    headers = ["", *(name if name in SCORES else f"{name}, %" for name in columns), "seeds"]
+    headers = [
+        "",
+        *(name if name.startswith(SCORES) else f"{name}, %" for name in columns),
+        "seeds",
+    ]
     headers += [f"(published, {column.title})" for column in table.columns]
     notes = [*sorted(chance), *table.notes, *dict.fromkeys(missing), *_interval_note(table, reader)]
     notes += ["sd: standard deviation over seeds"] if spread else []
@@ -228,10 +237,11 @@ def _pictures(row: Row, cell: Cell | None, reader: Reader) -> list[tuple[str, Pa
 
 
 def _curve(table: PaperTable, dataset: str, reader: Reader) -> str | None:
-    """The sweep of Figure 5 as SVG; None for other tables, or with nothing to draw."""
+    """The sweep of Figure 5 as SVG; None for other tables, or with less than two points."""
     if table.id != "figure5":
         return None
-    lines: dict[str, list[tuple[float, Figure]]] = {}
+    lines: dict[str, list[tuple[float, float, Interval | None]]] = {}
+    chance = None
     for row in table.rows:
         for cell in reader.cells.values():
             if (cell.table, cell.row) != (table.id, row.id) or not cell.results:
@@ -243,8 +253,12 @@ def _curve(table: PaperTable, dataset: str, reader: Reader) -> str | None:
             found = reader.figure(cell)
             if found is not None:
                 alpha = float(row.id.removeprefix("alpha-"))
-                lines.setdefault(cell.column, []).append((alpha, found))
-    return curve_svg(lines) if lines else None
+                lines.setdefault(cell.column, []).append((alpha, found.value, found.interval))
+                chance = found.chance
+    drawn = {name: points for name, points in lines.items() if len(points) > 1}
+    if not drawn:
+        return None
+    return sweep_figure(drawn, "alpha", chance=chance if len(drawn) == 1 else None).decode()
 
 
 def write_report(runs: Path) -> str:
@@ -308,6 +322,7 @@ def page(found: Sequence[Section], cells: Sequence[Cell], runs: Path) -> Report:
             report.add_figure(
                 "Accuracy by the weight of the distance", section.curve.encode(), _spoken(section)
             )
+    add_mistakes(report, cells, runs)
     _times(report, cells, runs)
     return report
 

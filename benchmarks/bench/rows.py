@@ -32,7 +32,7 @@ def lacks(row: Row, dataset: str, given: Given) -> tuple[str, ...]:
         if given.weight_file(file) is None:
             found.append(
                 f"weights {file}.bin ({PROJECTORS[file]}): put the file into a folder and give "
-                "--weights FOLDER"
+                "--weights_folder FOLDER"
             )
     elif row.method == "c2vl":
         needed.append((dataset, ("manifest", "skeletons", "captions")))

@@ -161,7 +161,9 @@ def fetch(kind: str, name: str, *, out: str) -> None:
             open_student(name)
         except (SkiDataError, SkiVlmError) as error:
             stem = name.partition("/")[0].lower()
-            raise InputError(f"{error}; here: {stem}.safetensors in --weights FOLDER") from error
+            raise InputError(
+                f"{error}; here: {stem}.safetensors in --weights_folder FOLDER"
+            ) from error
     elif kind == "sentence":
         from ski_skeleton.text.sentence import SentenceConfig, SentenceTextTower
 

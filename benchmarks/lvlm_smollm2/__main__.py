@@ -1,7 +1,7 @@
 """SmolLM2 on adl-mini: ``python -m benchmarks.lvlm_smollm2 RUN --out FOLDER``.
 
 RUN is a finished main job (``python -m apps.adl_mini --out RUN``). What is done is kept; the same
-command goes on after a kill. ``--report`` writes the tables into this benchmark's README.
+command goes on after a kill. ``--readme`` writes the tables into this benchmark's README.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ README = Path(__file__).with_name("README.md")
 
 
 def lvlm_smollm2(
-    run: str, *, out: str, seeds: int = 1, real: str | None = None, report: bool = False
+    run: str, *, out: str, seeds: int = 1, real: str | None = None, readme: bool = False
 ) -> None:
     """Train projectors over SmolLM2 with and without skeletons, and test them on held-out clips.
 
@@ -27,12 +27,12 @@ def lvlm_smollm2(
         out: folder of features, trained models and answers.
         seeds: of every row.
         real: folder of recorded clips to caption as well.
-        report: train nothing; print the tables and write them into this benchmark's README.
+        readme: train nothing; print the tables and write them into this benchmark's README.
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
     bench = runs.Bench(Path(run).resolve(), Path(out).resolve())
-    if not report:
+    if not readme:
         runs.prepare(bench)
         for seed in range(seeds):
             for row in runs.ROWS:
@@ -42,7 +42,7 @@ def lvlm_smollm2(
             runs.caption_files(bench, Path(real))
     text = tables.markdown(bench, seeds)
     print(text)
-    if report:
+    if readme:
         replace_part(README, text)
 
 

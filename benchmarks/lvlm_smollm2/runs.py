@@ -59,6 +59,11 @@ class Bench:
         return [by_video[record.video] for record in read_manifest(data / f"{part}.csv")]
 
 
+def performance(name: str) -> str:
+    """What a clip of this name shows, whichever camera saw it: the views are not independent."""
+    return name[:4] + name[8:]
+
+
 def base() -> BaseConfig:
     """SmolLM2-135M-Instruct in the file that the package brings.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.lvlm_smollm2.pairs import PHRASES, named, named_side, named_verb, phrase
-from benchmarks.lvlm_smollm2.runs import ROWS, Bench, answers_file, real_file
+from benchmarks.lvlm_smollm2.runs import ROWS, Bench, answers_file, performance, real_file
 from ski_data.errors import InputError
 from ski_data.manifest import Record
 from ski_eval import (
@@ -114,7 +114,7 @@ class Results:
 
     def performances(self, part: str) -> list[str]:
         """What each clip shows, whichever camera saw it: the views are not independent."""
-        return [record.name[:4] + record.name[8:] for record in self.records[part]]
+        return [performance(record.name) for record in self.records[part]]
 
 
 def markdown(bench: Bench, seeds: int) -> str:
