@@ -79,7 +79,7 @@ def test_the_report_has_every_table(killed):
     assert "not finished" not in text
     assert "lacks data" not in text
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png") == 6
+    assert page.count("data:image/jpeg") == 6
     cells = Request(ORDER, ("adl-mini",), None, scale="tiny").cells()
     methods = [one for found in by_column(cells, out).values() for one in found]
     drawn = [one for one in methods if len(one.classes) <= READABLE]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.bench import mistakes, report
 from benchmarks.bench.cells import Cell, Result
@@ -15,12 +16,6 @@ from benchmarks.bench.jobs import Job, finish
 from benchmarks.bench.requests import Request, remember
 from ski_data.errors import MissingFileError
 from ski_eval import Predictions, save_predictions
-
-PNG = (
-    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f"
-    b"\x15\xc4\x89\x00\x00\x00\rIDATx\x9cc\xf8\xff\xff?\x00\x05\xfe\x02\xfe\xa75\x81\x84\x00\x00"
-    b"\x00\x00IEND\xaeB`\x82"
-)
 
 
 def done_job(runs, name):
@@ -128,7 +123,7 @@ def test_pictures_and_curves_come_into_the_page(tmp_path):
     job = done_job(tmp_path, "pictures")
     sheet = job.folder(tmp_path) / "pictures" / "clip1" / "sheet.png"
     sheet.parent.mkdir(parents=True)
-    sheet.write_bytes(PNG)
+    Image.new("RGB", (3108, 780)).save(sheet)
     shown = Result(job, f"{job.out}/pictures/*/sheet.png", "pictures")
     cells = [Cell("figure3", "vificlip", "unseen classes", "adl-mini", (shown,))]
     for alpha, right in (("0.01", 3), ("10", 8)):
@@ -138,7 +133,7 @@ def test_pictures_and_curves_come_into_the_page(tmp_path):
     assert gallery.pictures == (("ViFi-CLIP: clip1", sheet),)
     assert sweep.curve is not None
     html = report.page([gallery, sweep], cells, tmp_path).html()
-    assert html.count("data:image/png") == 1
+    assert html.count("data:image/jpeg") == 1
     assert html.count("data:image/svg") == 3  # the curve, and mistakes at each weight
     assert "clip1" in report.markdown([gallery, sweep], cells, tmp_path)
 

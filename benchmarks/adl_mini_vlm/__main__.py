@@ -1,7 +1,7 @@
 """All video students on adl-mini: ``python -m benchmarks.adl_mini_vlm RUN --out FOLDER``.
 
 RUN is a finished main job (``python -m apps.adl_mini --out RUN``). Rows that are done are kept; the
-same command goes on after a kill. ``--report`` writes the tables of what is done.
+same command goes on after a kill. ``--readme`` writes the tables of what is done.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ README = Path(__file__).with_name("README.md")
 
 
 def adl_mini_vlm(
-    run: str, *, out: str, rows: str | None = None, seeds: int = 3, report: bool = False
+    run: str, *, out: str, only: str | None = None, seeds: int = 3, readme: bool = False
 ) -> None:
     """Train and test the rows that are missing, then print the tables of those that are there.
 
     Args:
         run: folder of a finished main job.
         out: folder of models to start from, records and predictions.
-        rows: comma-separated names of rows; by default all.
+        only: rows to run, commas between them; by default all.
         seeds: of every row but those of the sweep and those that do not train.
-        report: train nothing; print the tables and write them into this benchmark's README.
+        readme: train nothing; print the tables and write them into this benchmark's README.
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
     bench = Bench(Path(run).resolve(), Path(out).resolve())
     found = recipes(bench)
-    chosen = list(found) if rows is None else rows.split(",")
+    chosen = list(found) if only is None else only.split(",")
     odd = sorted(set(chosen) - set(found))
     if odd:
         raise InputError(f"no rows {odd}; there are {', '.join(found)}")
-    if not report:
+    if not readme:
         todo = [
             (row, seed)
             for row in chosen
@@ -52,7 +52,7 @@ def adl_mini_vlm(
             run_row(bench, clips, row, found[row], seed)
     text = tables.markdown(tables.Results(bench, found, seeds))
     print(text)
-    if report:
+    if readme:
         tables.replace_part(README, text)
 
 

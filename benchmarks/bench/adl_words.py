@@ -103,6 +103,7 @@ def _answers(adl: AdlMini, row: str, seed: int) -> Job:
         (
             *(WORK, "lvlm-answers", "--run", adl.run, "--video", data["video"]),
             *("--model", f"{train.out}/run/model", "--out", OUT, "--device", DEVICE),
+            *("--parts", ",".join(PARTS.values())),
             *asked,
         ),
         kind="lvlm answers",

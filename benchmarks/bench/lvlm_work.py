@@ -90,6 +90,7 @@ def answers(
     video: str,
     model: str,
     out: str,
+    parts: str,
     questions: int | None = None,
     device: str = "cpu",
 ) -> None:
@@ -100,17 +101,19 @@ def answers(
         video: feature store of video tokens.
         model: model folder of a training.
         out: folder that gets answers.jsonl and metrics.json.
+        parts: lists of clips to ask about, commas between them.
         questions: clips of each part to ask about; all by default.
         device: where the model runs.
     """
     bench = smollm2.Bench(Path(run), Path(out))
-    parts = {name: bench.records(part)[:questions] for name, part in PARTS.items()}
+    names_of = {part: name for name, part in PARTS.items()}
+    asked = {names_of[part]: bench.records(part)[:questions] for part in parts.split(",")}
     captioner = load_captioner(model, precision="float32", device=device)
-    names = [clip.name for clips in parts.values() for clip in clips]
+    names = [clip.name for clips in asked.values() for clip in clips]
     said = list(smollm2.answers(captioner, FeatureStore(video), names, names))
     write_text(Path(out) / "answers.jsonl", _lines(said))
     texts = {line["clip"]: line["answer"] for line in said}
-    write_text(Path(out) / "metrics.json", json.dumps(scores(parts, texts), indent=1) + "\n")
+    write_text(Path(out) / "metrics.json", json.dumps(scores(asked, texts), indent=1) + "\n")
 
 
 def scores(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from benchmarks.bench.cells import Cell, Figure, done_results, figure
 from benchmarks.bench.jobs import finished, ordered, write_text
@@ -17,6 +20,8 @@ from ski_eval import Interval, Report, Table, format_interval, sweep_figure
 
 SCORES = ("CIDEr-D",)
 """Columns that begin so hold no shares, and are shown as they are."""
+WIDTH = 1600
+"""Of pictures in the page, in pixels."""
 NOT_TRANSCRIBED, NOT_PUBLISHED = "not transcribed", "not in the paper"
 NOT_COMPARABLE = (
     "These are figures of **{}**, not of the paper's data: they are **not comparable** with the "
@@ -314,7 +319,7 @@ def page(found: Sequence[Section], cells: Sequence[Cell], runs: Path) -> Report:
             report.add_gallery(
                 "Frames of clips of unseen classes, and below them what speaks for the class",
                 [
-                    (path.read_bytes(), title, f"Relevance maps, {title}")
+                    (_smaller(path), title, f"Relevance maps, {title}")
                     for title, path in section.pictures
                 ],
             )
@@ -325,6 +330,16 @@ def page(found: Sequence[Section], cells: Sequence[Cell], runs: Path) -> Report:
     add_mistakes(report, cells, runs)
     _times(report, cells, runs)
     return report
+
+
+def _smaller(path: Path) -> bytes:
+    """A picture as a JPEG of at most :data:`WIDTH` pixels: the page is one file."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail((WIDTH, WIDTH))
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=88)
+    return content.getvalue()
 
 
 def _spoken(section: Section) -> str:

