@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ NOT_COMPARABLE = (
     "published ones, so no difference is given."
 )
 TITLE = "The paper's tables"
+TIMES = "Of the jobs of each table, each from its last start; what tables share counts in each."
 INTERVALS = "in brackets: 95 % intervals ({}); they do not tell how other seeds would come out"
 
 
@@ -301,6 +302,9 @@ def markdown(found: Sequence[Section], cells: Sequence[Cell], runs: Path) -> str
         parts.append(section.content.markdown())
         listed = [f"- {title}: `{path.relative_to(runs)}`" for title, path in section.pictures]
         parts += ["\n".join(listed)] if listed else []
+    times = _times(cells, runs)
+    if times.rows:
+        parts += ["## Time", TIMES, times.markdown()]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
@@ -328,7 +332,10 @@ def page(found: Sequence[Section], cells: Sequence[Cell], runs: Path) -> Report:
                 "Accuracy by the weight of the distance", section.curve.encode(), _spoken(section)
             )
     add_mistakes(report, cells, runs)
-    _times(report, cells, runs)
+    times = _times(cells, runs)
+    if times.rows:
+        report.add_text("Time", TIMES)
+        report.add_table("Time by table", times.headers, times.rows)
     return report
 
 
@@ -358,18 +365,14 @@ def _summary(cells: Sequence[Cell], runs: Path) -> str:
     )
 
 
-def _times(report: Report, cells: Sequence[Cell], runs: Path) -> None:
+def _times(cells: Sequence[Cell], runs: Path) -> Table:
     """Time of each table's jobs; what tables share counts in each."""
-    by_table: Mapping[str, list[Cell]] = {
-        name: [cell for cell in cells if cell.table == name] for name in ORDER
-    }
     rows = []
-    for name, own in by_table.items():
+    for name in ORDER:
+        own = [cell for cell in cells if cell.table == name]
         jobs = ordered(result.job for cell in own for result in cell.results)
         done = [job for job in jobs if finished(job, runs)]
         if jobs:
             took = seconds(sum(job_seconds(job, runs) for job in done))
             rows.append((name, f"{len(done)} of {len(jobs)}", took))
-    if rows:
-        report.add_text("Time", "Of the jobs of each table; what tables share counts in each.")
-        report.add_table("Time by table", ("table", "jobs done", "time"), rows)
+    return Table(("table", "jobs done", "time"), tuple(rows), ())
