@@ -291,12 +291,12 @@ def test_command(bench, finished, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(program, "README", page)
     monkeypatch.setattr(program, "Bench", lambda run, out: Bench(run, out, TINY))
     run, out = str(bench.run), str(bench.out)
-    program.adl_mini_vlm(run, out=out, rows="scd,clip", seeds=1)
+    program.adl_mini_vlm(run, out=out, only="scd,clip", seeds=1)
     assert "SKI-ViFi-CLIP" in capsys.readouterr().out
-    program.adl_mini_vlm(run, out=out, seeds=1, report=True)
+    program.adl_mini_vlm(run, out=out, seeds=1, readme=True)
     assert capsys.readouterr().out.strip() in page.read_text()
     with pytest.raises(InputError, match=r"no rows \['nonsense'\]"):
-        program.adl_mini_vlm(run, out=out, rows="scd,nonsense")
+        program.adl_mini_vlm(run, out=out, only="scd,nonsense")
     with pytest.raises(InputError, match="seeds must be at least 1"):
         program.adl_mini_vlm(run, out=out, seeds=0)
 

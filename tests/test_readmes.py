@@ -151,7 +151,7 @@ def test_commands_exist():
         ("hatch run ski-bench go --out runs", "no command go"),
         ("hatch run ski-bench run --all --outt runs", "no option --outt"),
         ("python -m benchmarks.bench report --data adl-mini", "no option --data="),
-        ("hatch run bench:ui-prmd FILE --text MODEL --seed 3", "no option --seed"),
+        ("hatch run bench:ui-prmd FILE --sentence MODEL --seed 3", "no option --seed"),
         ("python -m benchmarks.speed --quick --only data", None),
         ("python -m benchmarks.slow", "no program python -m benchmarks.slow"),
         ("hatch run main --out R --fast", "no option --fast"),

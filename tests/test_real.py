@@ -71,14 +71,14 @@ def test_what_is_absent_is_told_with_its_source(tmp_path, capsys):
     assert "UI-PRMD, zero-shot: 0 of 45 splits done; cannot run, see below" in told
     for source in SOURCES.values():
         assert told.count(f"{source.file}: get {source.title} ({source.licence}) from") == 1
-    assert told.count("give --run RUN") == told.count("give --text MODEL") == 1
+    assert told.count("give --run RUN") == told.count("give --sentence MODEL") == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_a_plan_of_what_could_run(data, tmp_path, capsys):
     out = tmp_path / "out"
     write_splits(out / "real_skeletons" / "hdm05", 4)
-    assert program.benchmark(str(data), out=str(out), only="hdm05", text="T", dry_run=True) == 0
+    assert program.benchmark(str(data), out=str(out), only="hdm05", sentence="T", dry_run=True) == 0
     assert capsys.readouterr().out.splitlines() == [
         "HDM05 (11 classes), zero-shot: 4 of 10 splits done; 33 s of a core a split",
         "HDM05 (11 classes), closed set: 0 of 2 encoders done; 1 to 3 minutes of a core an encoder",
@@ -89,8 +89,8 @@ def test_jobs_call_the_existing_programs(data, tmp_path, monkeypatch, capsys):
     """With their arguments; their own tables do not reach standard output."""
     called = []
 
-    def zero_shot(which, source, *, text, out):
-        called.append((which, Path(source).name, text))
+    def zero_shot(which, source, *, sentence, out):
+        called.append((which, Path(source).name, sentence))
         write_splits(Path(out) / which, 10)
         print("its own table")
 
@@ -100,7 +100,7 @@ def test_jobs_call_the_existing_programs(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(skeletons.real_skeletons, "zero_shot", zero_shot)
     monkeypatch.setattr(skeletons.real_skeletons, "closed_set", closed_set)
     out = str(tmp_path / "out")
-    assert program.benchmark(str(data), out=out, only="hdm05", text="T") == 0
+    assert program.benchmark(str(data), out=out, only="hdm05", sentence="T") == 0
     file = "hdm05_11class_30fps.npz"
     assert called == [("hdm05", file, "T"), ("hdm05", file, f"{out}/real_skeletons")]
     told = capsys.readouterr()
@@ -130,7 +130,7 @@ def test_finished_results_need_nothing(tmp_path, capsys):
 def test_two_movements_of_ui_prmd(data, tmp_path, monkeypatch):
     out = tmp_path / "out"
 
-    def benchmark(source, *, text, out, seeds):
+    def benchmark(source, *, sentence, out, seeds):
         for seed in range(seeds):
             for name in skeletons.ui_prmd.PROTOCOLS:
                 save_predictions(predictions(), Path(out) / f"seed{seed}" / f"{name}.npz")

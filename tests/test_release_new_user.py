@@ -67,11 +67,11 @@ student:
 method: {kind: zero-shot}
 """
 SMALL = [
-    "--subjects",
+    "--n-subjects",
     "2",
     "--repetitions",
     "1",
-    "--cameras",
+    "--n-cameras",
     "1",
     "--size",
     "32",

@@ -1,8 +1,8 @@
 """The same flags mean the same thing in every console program of this repository.
 
-A flag of one name has one kind of value everywhere, and the common ones one default and one
-meaning. What differs stands in ``KINDS`` and ``MEANINGS`` with its reason; a line that is no
-longer needed fails too, so the lists only shrink.
+``RULES`` is the one table: a flag that two commands have stands there with its kind of value, the
+defaults that it may have and what its help says. A second command that takes a flag of a known name
+for something else fails, and so does a flag that a second command takes without a rule.
 """
 
 from __future__ import annotations
@@ -29,67 +29,114 @@ PROGRAMS = {
     "ski-vlm": "ski_vlm.cli",
     "ski-lvlm": "ski_lvlm.cli",
     "ski-bench": "benchmarks.bench.__main__",
+    "benchmarks.real_skeletons": "benchmarks.real_skeletons.__main__",
 }
+"""Programs with several commands, by the module that lists them in ``COMMANDS``."""
+SINGLE = {
+    "ski doctor": "apps.cli.doctor:doctor",
+    "ski serve": "apps.serve.command:serve",
+    "ski web": "apps.web.command:web",
+    "apps.serve.load": "apps.serve.load:load",
+    "benchmarks.adl_mini_vlm": "benchmarks.adl_mini_vlm.__main__:adl_mini_vlm",
+    "benchmarks.c2vl_posture": "benchmarks.c2vl_posture.__main__:benchmark",
+    "benchmarks.lvlm_smollm2": "benchmarks.lvlm_smollm2.__main__:lvlm_smollm2",
+    "benchmarks.real": "benchmarks.real.__main__:benchmark",
+    "benchmarks.speed": "benchmarks.speed.__main__:benchmark",
+    "benchmarks.speed.data": "benchmarks.speed.data:benchmark",
+    "benchmarks.speed.lvlm": "benchmarks.speed.lvlm:benchmark",
+    "benchmarks.speed.skeleton": "benchmarks.speed.skeleton:benchmark",
+    "benchmarks.speed.vlm": "benchmarks.speed.vlm:benchmark",
+    "benchmarks.ui_prmd": "benchmarks.ui_prmd.__main__:benchmark",
+}
+"""Programs that do one thing. The jobs that the bench starts (``bench-work``) are not called by
+people, and their options name results that are there."""
 ROOT = Path(__file__).parents[1]
 
-KINDS = {
-    "model": (
-        {"text", "settings", "texts"},
-        "convert of ski-skeleton means the sizes of a Hyperformer; serve takes several, with names",
-    ),
-    "stream": (
-        {"text", "switch"},
-        "video that goes on, or what of a skeleton is shown; both usual",
-    ),
-    "window": ({"int", "float"}, "frames of a skeleton, seconds of a stream"),
-    "skeletons": ({"text", "switch"}, "curate-convert says whether there are places for them"),
-    "subjects": ({"int", "ints"}, "synthesize says how many, evaluations which"),
-    "cameras": ({"int", "ints"}, "synthesize says how many, evaluations which"),
-    "weights": ({"text", "floats"}, "of streams in an ensemble; files of ski-bench"),
-    "clip": ({"text", "settings"}, "features of ski-lvlm has its weights as another option"),
-    "data": ({"text", "texts"}, "ski-bench takes several data sets, the doctor one folder"),
-    "caption": ({"texts"}, "serve's models that talk about videos"),
-}
-"""Flags of several kinds: the kinds, and why."""
 
+class Rule(NamedTuple):
+    """What a flag of this name is wherever it stands."""
 
-class Common(NamedTuple):
-    """What a flag that many programs have must be."""
-
+    kinds: str
+    """text, int, float, switch, settings, or several of one (texts); "text texts" where some
+    commands take one value and others several."""
     defaults: set[object]
     meaning: str
+    """Pattern that its help fits, in lower case and without the full stop at its end."""
 
 
 REQUIRED = inspect.Parameter.empty
-COMMON = {
-    "json": Common({False}, r"JSON"),
-    "out": Common({REQUIRED, None, "runs/..."}, r"file|folder"),
-    "device": Common({"cpu"}, r"cpu|cuda|where the encoder runs"),
-    "seed": Common({0, None}, r"^of |seed|noted"),
-    "seeds": Common({None, 1}, r"seeds|of each row"),
-    "model": Common({REQUIRED, None, "ViT-B-16/openai"}, r"model|folder|of transformers"),
-    "batch": Common({8, 32}, r"at once$"),
-    "batch_size": Common({8, 16}, r"at once$"),
-    "workers": Common({0, 1, 2}, r"process"),
-    "level": Common({0.95}, r"^coverage"),
-    "samples": Common({1000, 2000}, r"^bootstrap resamples"),
-    "timeout": Common({10.0, 30.0, 60.0}, r"^seconds"),
-    "classes": Common({REQUIRED, None}, r"names separated by commas|label file"),
-    "templates": Common({None}, r"^ways to name a class"),
-    "descriptions": Common({None}, r"^csv id,name,description"),
-    "copy": Common({None}, r"^name of a recipe to write"),
-    "dry_run": Common({False}, r"^print .* (train|do) nothing$"),
-    "temperature": Common({0.0}, r"0 takes the likeliest"),
-    "max_new_tokens": Common({256, 512, 1024}, r"^limit of an? (answer|reply)"),
-    "top_k": Common({5}, r"classes"),
-    "question": Common({"..."}, r"ask"),
+NAMES = "..."
+"""Stands for a text that only names or asks something, such as a sentence or a folder in runs/."""
+RULES = {
+    "architecture": Rule("text", {NAMES}, r"open_clip name of the (image )?towers?"),
+    "attempts": Rule("int", {3, 6}, r" for each (prompt|question), at most$"),
+    "base": Rule("text", {None}, r"base model|^clip weights"),
+    "batch_size": Rule("int", {8, 16, 32}, r"at once$"),
+    "cache": Rule("text", {None}, r"file (that|of) replies"),
+    "calibration": Rule("text", {None}, r"^file of .*calibrate"),
+    "cameras": Rule("ints", {()}, r"^or (the )?cameras whose clips train"),
+    "cards": Rule("text", {None}, r"^folder to write a result card"),
+    "classes": Rule("text", {REQUIRED, None}, r"names separated by commas|label file"),
+    "clips": Rule("int", {4, 8, 16, 114_480}, r"^clips (of|that)"),
+    "colour_height": Rule("int", {1080}, r"^its height"),
+    "colour_width": Rule("int", {1920}, r"^width of the picture that .* refer to"),
+    "concurrency": Rule("int", {4, 8}, r"at once$"),
+    "copy": Rule("text", {None}, r"^name of a recipe to write"),
+    "data": Rule("text texts", {None, ()}, r"\bfolder\b"),
+    "dataset": Rule("text", {NAMES, None}, r"^ntu60|^name of the data"),
+    "descriptions": Rule("text", {None}, r"^csv id,name,description"),
+    "device": Rule("text", {"cpu"}, r"^cpu, cuda or cuda:n"),
+    "dry_run": Rule("switch", {False}, r"^print .* (train|do) nothing$"),
+    "features": Rule("text", {None}, r"^feature store of video tokens"),
+    "fit_memory": Rule("switch", {False}, r"^choose the accumulation"),
+    "folder": Rule("text", {None}, r"^where to make files"),
+    "frames": Rule("int", {None, 16, 64}, r"frames of (a clip|each video)"),
+    "json": Rule("switch", {False}, r"^print .*(json|object)"),
+    "level": Rule("float", {0.95}, r"^coverage"),
+    "max_new_tokens": Rule("int", {256, 512, 1024}, r"^limit of an? (answer|reply)"),
+    "method": Rule("text", {NAMES, None}, r"\bcards\b"),
+    "model": Rule(
+        "text texts", {REQUIRED, None, "ViT-B-16/openai"}, r"model|^name or folder|of transformers"
+    ),
+    "only": Rule("text", {None}, r"to run|commas between"),
+    "out": Rule("text", {REQUIRED, None, NAMES}, r"file|folder"),
+    "per_class": Rule("switch", {False}, r"^print the accuracy of each class"),
+    "precision": Rule("text", {"float32", "bfloat16"}, r"^of the (base model|embeddings)"),
+    "processes": Rule("int", {None, 1}, r"one for each gpu$"),
+    "question": Rule("text", {NAMES}, r"\bask"),
+    "quick": Rule("switch", {False}, r"^(a )?toy .*, to see that everything runs$"),
+    "readme": Rule("switch", {False}, r"^train nothing; .*readme$"),
+    "repeats": Rule("int", {2, 3, 15}, r"^runs of each way"),
+    "requests_per_minute": Rule("float", {None, 60.0}, r"^limit for "),
+    "samples": Rule("int", {1000, 2000}, r"^bootstrap resamples"),
+    "scores": Rule("text", {None}, r"^json lines file to write .*scores? "),
+    "seed": Rule("int", {0, None}, r"^of |^noted"),
+    "seeds": Rule("int", {None, 1, 3}, r"seeds|^of (each|every) row"),
+    "sentence": Rule("text", {None, REQUIRED}, r"sentence encoder"),
+    "set": Rule("texts", {()}, r"^changes of single settings"),
+    "setups": Rule("ints", {()}, r"^or (the )?setups whose clips train"),
+    "skeleton_stream": Rule("text", {None}, r"^joint, bone, joint_motion or bone_motion"),
+    "skip_bad": Rule("switch", {False}, r"out.rejected.jsonl"),
+    "smoothing": Rule("text", {"exponential"}, r"^none, exponential or median"),
+    "source": Rule("text", {REQUIRED, "official"}, r"of the (checkpoint|published file)"),
+    "span": Rule("int", {3}, r"^windows over which is smoothed"),
+    "split": Rule("text", {None, NAMES}, r"split|ntu60/xsub"),
+    "stride": Rule("float", {0.75}, r"^seconds"),
+    "subjects": Rule("ints", {()}, r"people whose clips train"),
+    "temperature": Rule("float", {0.0}, r"0 takes the likeliest"),
+    "template": Rule("text", {None}, r"^another prompt template"),
+    "templates": Rule("text", {None}, r"^ways to name a class"),
+    "threads": Rule("int", {2}, r"^threads of pytorch"),
+    "threshold": Rule("float", {None}, r"^least probability"),
+    "timeout": Rule("float", {10.0, 30.0, 60.0, 120.0}, r"^seconds"),
+    "to": Rule("text", {"ours"}, r"^direction|^what to write"),
+    "token_file": Rule("text", {None}, r"^file with (a|the server's) token"),
+    "top_k": Rule("int", {5}, r"^how many classes to print"),
+    "top_p": Rule("float", {1.0}, r"draw among the likeliest|^noted"),
+    "videos": Rule("text", {None}, r"^folder |^manifest "),
+    "window": Rule("float", {3.0}, r"^seconds"),
+    "workers": Rule("int", {None, 0, 1, 2}, r"^processes.*(\b0 (works|decodes|reads)|at least 1)"),
 }
-"""Help is compared in lower case and without the full stop at its end."""
-MEANINGS = {
-    ("ski-eval judge", "workers"): "its work is a server's, so requests at a time",
-    ("ski-skeleton convert", "model"): "sizes, see KINDS",
-}
-"""Flags whose default or help is another one in a command, and why."""
 
 
 class Flag(NamedTuple):
@@ -100,6 +147,8 @@ class Flag(NamedTuple):
     kind: str
     default: object
     help: str
+    function: object
+    """What the command runs; two programs may share it."""
 
 
 def kind_of(annotation):
@@ -117,7 +166,7 @@ def kind_of(annotation):
 
 
 def flags_of(name, target):
-    function = command.load(target)
+    function = inspect.unwrap(command.load(target))
     hints = get_type_hints(function)
     text = docstring_parser.parse(function.__doc__)
     help_of = {one.arg_name: " ".join((one.description or "").split()) for one in text.params}
@@ -125,7 +174,7 @@ def flags_of(name, target):
         if parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty:
             kind = kind_of(hints[parameter.name])
             told = help_of.get(parameter.name, "")
-            yield Flag(name, parameter.name, kind, parameter.default, told)
+            yield Flag(name, parameter.name, kind, parameter.default, told, function)
 
 
 def all_flags():
@@ -136,13 +185,28 @@ def all_flags():
     }
     targets |= {f"ski {name}": target for name, target in COMMANDS.items()}
     targets |= {f"ski {name} {word}": target for (name, word), target in VARIANTS.items()}
-    targets["ski doctor"] = "apps.cli.doctor:doctor"
-    targets["ski serve"] = "apps.serve.command:serve"
+    targets |= SINGLE
     found = [flag for name, target in targets.items() for flag in flags_of(name, target)]
     for (name, word), target in VARIANTS.items():
         summary = str(command.describe(target).__doc__).partition("\n")[0]
-        found.append(Flag(f"ski {name}", word.removeprefix("--"), "switch", False, summary))
+        found.append(Flag(f"ski {name}", word.removeprefix("--"), "switch", False, summary, target))
     return found
+
+
+def broken(flag):
+    """What of its rule a flag does not keep."""
+    rule = RULES[flag.name]
+    default = flag.default
+    if NAMES in rule.defaults and isinstance(default, str):
+        default = NAMES
+    told = flag.help.lower().rstrip(".")
+    if flag.kind not in rule.kinds.split():
+        return f"is {flag.kind}, elsewhere {rule.kinds}"
+    if default not in rule.defaults:
+        return f"has the default {default!r}, elsewhere {rule.defaults}"
+    if re.search(rule.meaning, told) is None:
+        return f"means {told!r}, elsewhere {rule.meaning!r}"
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -150,51 +214,67 @@ def flags():
     return all_flags()
 
 
-def test_every_package_is_walked(flags):
+def test_every_program_is_walked(flags):
     scripts = {path.name for path in (ROOT / "packages").iterdir() if path.is_dir()}
     assert scripts <= set(PROGRAMS)
-    assert len(flags) > 200
-    assert len({flag.command for flag in flags}) > 50
+    modules = {path.parent.name for path in ROOT.glob("benchmarks/*/__main__.py")}
+    walked = " ".join([*PROGRAMS.values(), *SINGLE.values()])
+    assert {name for name in modules if f"benchmarks.{name}." not in walked} == set()
+    calls = re.compile(r"\brun_one\((?:command\.)?(\w+)")
+    for path in [*ROOT.glob("apps/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]:
+        for function in calls.findall(path.read_text(encoding="utf-8")):
+            known = [*SINGLE.values(), *COMMANDS.values()]
+            assert any(target.endswith(f":{function}") for target in known), path
+    assert len(flags) > 300
+    assert len({flag.command for flag in flags}) > 65
 
 
 def test_every_flag_says_what_it_is(flags):
     assert [f"{flag.command} --{flag.name}" for flag in flags if not flag.help] == []
 
 
-def test_a_flag_has_one_kind_of_value(flags):
-    kinds = defaultdict(lambda: defaultdict(list))
+def test_a_flag_means_one_thing(flags):
+    wrong = [
+        f"{flag.command} --{flag.name} {why}"
+        for flag in flags
+        if flag.name in RULES and (why := broken(flag))
+    ]
+    assert wrong == [], "choose another name, or the meaning that the others have"
+
+
+def test_flags_of_several_commands_have_a_rule(flags):
+    users = defaultdict(set)
     for flag in flags:
-        kinds[flag.name][flag.kind].append(flag.command)
-    several = {name: dict(found) for name, found in kinds.items() if len(found) > 1}
-    beyond = {n: found for n, found in several.items() if set(found) - KINDS.get(n, (set(),))[0]}
-    assert beyond == {}, "one kind of value for a flag; a reason for another stands in KINDS"
+        users[flag.name].add(flag.function)
+    several = {name for name, functions in users.items() if len(functions) > 1}
+    assert several - set(RULES) == set(), "say in RULES what it is"
+    assert set(RULES) - several == set(), "a rule for a flag of one command, or of none"
 
 
-def test_common_flags_have_one_default_and_one_meaning(flags):
-    wrong = []
-    for flag in flags:
-        if flag.name in COMMON and not fits(flag) and (flag.command, flag.name) not in MEANINGS:
-            wrong.append(f"{flag.command} --{flag.name} ({flag.default!r}): {flag.help}")
-    assert wrong == []
+def test_a_deviation_is_told():
+    usual = Flag("a b", "workers", "int", 1, "Processes that read; 0 reads without them.", None)
+    assert broken(usual) is None
+    assert "is text" in broken(usual._replace(kind="text"))
+    assert "default 7" in broken(usual._replace(default=7))
+    assert "means" in broken(usual._replace(help="Requests at once."))
 
 
-def fits(flag):
-    common = COMMON[flag.name]
-    default = flag.default
-    if isinstance(default, str) and flag.name in ("out", "question"):
-        default = "runs/..." if default.startswith("runs/") else "..."
-    told = flag.help.lower().rstrip(".")
-    return default in common.defaults and re.search(common.meaning.lower(), told) is not None
-
-
-def test_reasons_are_still_needed(flags):
-    kinds = defaultdict(set)
-    for flag in flags:
-        kinds[flag.name].add(flag.kind)
-    stale = [n for n, (wanted, _) in KINDS.items() if len(wanted) > 1 and kinds[n] != wanted]
-    known = {(flag.command, flag.name): flag for flag in flags}
-    stale += [key for key in MEANINGS if key not in known or fits(known[key])]
-    assert stale == [], "no longer different: take these out of KINDS and MEANINGS"
+def test_no_two_names_for_one_thing(flags):
+    """Names that stand for a rule under another name."""
+    other = {
+        "batch": "batch_size",
+        "readers": "workers",
+        "num_workers": "workers",
+        "output": "out",
+        "fmt": "json",
+        "jsonl": "json",
+        "tries": "attempts",
+        "timeout_s": "timeout",
+        "gpu": "device",
+        "rows": "only",
+    }
+    names = {flag.name for flag in flags}
+    assert {name: other[name] for name in names & set(other)} == {}
 
 
 def test_one_word_for_a_switch_between_positive_and_negative(flags):

@@ -44,7 +44,7 @@ def test_ratios():
 
 @pytest.mark.slow
 def test_a_small_run(tmp_path, capsys):
-    benchmark(part="store", clips=12, folder=str(tmp_path), json=True)
+    benchmark(only="store", clips=12, folder=str(tmp_path), json=True)
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert {"random clips", "open a store of 12 clips"} <= {row["what"] for row in rows}
     assert all(row["value"] > 0 and row["floor_value"] > 0 for row in rows)

@@ -34,6 +34,7 @@ def recognize(
     batch_size: int = 8,
     timeout: float = 30.0,
     device: str = "cpu",
+    csv: bool = False,
     json: bool = False,
 ) -> int:
     """Rank class names for video files, from RGB alone.
@@ -56,7 +57,8 @@ def recognize(
         batch_size: clips that the model sees at once.
         timeout: seconds that a process may take for one video.
         device: cpu, cuda or cuda:N.
-        json: one JSON object per video in place of a table.
+        csv: print lines video,rank,label,probability,error in place of a table.
+        json: print one JSON object per video in place of a table.
     """
     names, found = class_names(classes), find_model(model)
     from ski_vlm.predict_command import predict  # with torch, which wrong usage needs not
@@ -68,12 +70,13 @@ def recognize(
         templates=templates,
         descriptions=descriptions,
         top_k=top_k,
-        format="jsonl" if json else "table",
         out=out,
         workers=workers,
         batch_size=batch_size,
         timeout=timeout,
         device=device,
+        csv=csv,
+        json=json,
     )
 
 
@@ -115,7 +118,7 @@ def recognize_stream(
         out: file to write in place of standard output.
         timeout: seconds to wait for a camera or address.
         device: cpu, cuda or cuda:N.
-        json: one JSON object per segment in place of lines start,end,label,score.
+        json: print one JSON object per segment in place of lines start,end,label,score.
     """
     names, found = class_names(classes), find_model(model)
     from ski_vlm.stream_command import stream  # with torch, which wrong usage needs not
@@ -132,10 +135,10 @@ def recognize_stream(
         span=span,
         threshold=threshold,
         calibration=calibration,
-        format="jsonl" if json else "csv",
         out=out,
         timeout=timeout,
         device=device,
+        json=json,
     )
 
 

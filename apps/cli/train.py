@@ -97,7 +97,7 @@ def train(
     out: str,
     seed: int | None = None,
     seeds: int | None = None,
-    stream: str | None = None,
+    skeleton_stream: str | None = None,
     set: tuple[str, ...] = (),
     fit_memory: bool = False,
     processes: int | None = None,
@@ -114,7 +114,7 @@ def train(
         out: run folder; gets logs, checkpoints while training, and the model.
         seed: of weights and data order.
         seeds: use the seeds 0 to SEEDS-1 in the place of the recipe's.
-        stream: joint, bone, joint_motion or bone_motion, of a classifier.
+        skeleton_stream: joint, bone, joint_motion or bone_motion, of a classifier.
         set: changes of single settings, e.g. '["method.alpha=0.1","data.manifest=clips.jsonl"]'.
         fit_memory: choose the accumulation so that a micro-batch fits the GPU; the batch of a step
             stays the same.
@@ -125,7 +125,7 @@ def train(
     given = {
         "seed": seed,
         "seeds": seeds,
-        "stream": stream,
+        "skeleton_stream": skeleton_stream,
         "set": set or None,
         "fit_memory": fit_memory or None,
         "processes": processes,

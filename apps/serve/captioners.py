@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from apps.serve.videos import Reading
 from ski_lvlm.caption import QUESTION, Captioner, load_captioner
 from ski_lvlm.chat import Chat
 from ski_lvlm.errors import ConfigError
-from ski_lvlm.features import nearest, normalise
+from ski_lvlm.features import nearest
 from ski_lvlm.generation import RunningBatch, Sampling, room_for
 from ski_lvlm.model import Batch
-from ski_lvlm.pooling import frame_indices, spatio_temporal_pool
+from ski_lvlm.pooling import frame_indices
 from ski_lvlm.prompts import Message, question_with_placeholders
 
 CHAT = "chat"
@@ -61,19 +59,19 @@ class CaptionEngine:
 
     Args:
         captioner: the model.
-        batch: questions that are answered at once.
+        batch_size: questions that are answered at once.
     """
 
     question = QUESTION
     """What is asked by default."""
 
-    def __init__(self, captioner: Captioner, batch: int) -> None:
+    def __init__(self, captioner: Captioner, batch_size: int) -> None:
         if captioner.tower is None:
             raise ConfigError(
                 f"{captioner.name}: does not say how its video tokens were made, so it cannot be "
                 "asked about files; train it on features that ski-lvlm made"
             )
-        self.captioner, self.batch = captioner, batch
+        self.captioner, self.batch_size = captioner, batch_size
         self._tower, self._made = captioner.tower
 
     def frames(self, reading: Reading) -> np.ndarray:
@@ -98,14 +96,16 @@ class CaptionEngine:
         prompts: list[tuple[int, Batch]] = []
         for number, question in enumerate(asked):
             try:
-                prompt = self.captioner.prompt(self._tokens(question.frames), question.text)
+                prompt = self.captioner.prompt(
+                    self.captioner.frame_tokens(question.frames), question.text
+                )
                 room_for(self.captioner.model.language_model, prompt.ids.shape[1], limit)
                 prompts.append((number, prompt))
             except Exception as error:  # this one's; the others go on
                 found[number] = error
         running = RunningBatch(
             self.captioner.model,
-            size=self.batch,
+            size=self.batch_size,
             sampling=Sampling(limit),
             ends=self.captioner.ends,
         )
@@ -116,7 +116,7 @@ class CaptionEngine:
     def _chat(self, turn: Turn) -> Said:
         chat = Chat(
             self.captioner,
-            self._tokens(turn.frames),
+            self.captioner.frame_tokens(turn.frames),
             sampling=Sampling(turn.max_new_tokens),
         )
         *before, last = turn.messages
@@ -130,20 +130,9 @@ class CaptionEngine:
                 pieces.close()  # type: ignore[attr-defined]
         return Said(chat.answer, bool(chat.finished))
 
-    def _tokens(self, frames: np.ndarray, batch: int = 32) -> Tensor:
-        """Video tokens ``(L, C)``, as :meth:`ski_lvlm.caption.Captioner.tokens` of a file."""
-        made, device = self._made, self.captioner.device
-        with torch.inference_mode():
-            parts = [
-                self._tower(normalise(part.to(device), made.normalisation))
-                for part in torch.from_numpy(frames).split(batch)
-            ]
-            features = torch.cat(parts).to(getattr(torch, made.stored))
-            return spatio_temporal_pool(features, made.frames)
 
-
-def open_captioner(name: str, source: str, device: str, batch: int) -> CaptionEngine:
+def open_captioner(name: str, source: str, device: str, batch_size: int) -> CaptionEngine:
     """Load a model; errors call it by its name, not by the place of its files."""
     captioner = load_captioner(source, device=device)
     captioner.name = f"the model {name}"
-    return CaptionEngine(captioner, batch)
+    return CaptionEngine(captioner, batch_size)

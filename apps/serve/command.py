@@ -7,9 +7,10 @@ import socket
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Any
 
 from apps.serve.settings import Settings, read_named, read_token
-from ski_data.command import run_one
+from ski_data.command import load, run_one
 from ski_data.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,10 @@ def serve(
     max_classes: int = Settings.max_classes,
     max_windows: int = Settings.max_windows,
     queue: int = Settings.queue,
-    batch: int = Settings.batch,
+    batch_size: int = Settings.batch_size,
     batch_wait_ms: float = Settings.batch_wait_ms,
     timeout: float = Settings.timeout,
-    readers: int = Settings.readers,
+    workers: int = Settings.workers,
 ) -> int:
     """Serve recognition, embeddings, captions and conversations over HTTP.
 
@@ -57,15 +58,18 @@ def serve(
         max_classes: most class names of one request.
         max_windows: most windows of one request.
         queue: requests in work at once; more are refused with 429.
-        batch: clips or questions that a model sees at once.
+        batch_size: clips or questions that a model sees at once.
         batch_wait_ms: milliseconds that the first clip of a batch waits for others.
         timeout: seconds for one request.
-        readers: processes that decode videos.
+        workers: processes that decode videos, at least 1; hostile files may end them.
     """
-    settings = Settings(
-        models=read_named(model or (), "--model"),
-        captioners=read_named(caption or (), "--caption"),
-        token=None if token_file is None else read_token(token_file),
+    return run_server(
+        "apps.serve",
+        model=model,
+        caption=caption,
+        host=host,
+        port=port,
+        token_file=token_file,
         device=device,
         max_bytes=max_bytes,
         max_seconds=max_seconds,
@@ -73,23 +77,56 @@ def serve(
         max_classes=max_classes,
         max_windows=max_windows,
         queue=queue,
-        batch=batch,
+        batch_size=batch_size,
         batch_wait_ms=batch_wait_ms,
         timeout=timeout,
-        readers=readers,
+        workers=workers,
+    )
+
+
+def run_server(
+    program: str,
+    *,
+    model: list[str] | None,
+    caption: list[str] | None,
+    host: str,
+    port: int,
+    token_file: str | None,
+    path: str = "",
+    application: str = "apps.serve.app:create_app",
+    **limits: Any,
+) -> int:
+    """What :func:`serve` does, for a program and its application; gives the exit code.
+
+    Args:
+        program: as the user calls it, ``python -m PROGRAM``.
+        model: see :func:`serve`, as all that are not told here.
+        caption: see there.
+        host: see there.
+        port: see there.
+        token_file: see there.
+        path: of the page, behind the address that is printed.
+        application: ``module:function`` that makes the application of :class:`Settings`; imported
+            with all packages, which wrong usage needs not.
+        **limits: the other fields of :class:`Settings`.
+    """
+    settings = Settings(
+        models=read_named(model or (), "--model"),
+        captioners=read_named(caption or (), "--caption"),
+        token=None if token_file is None else read_token(token_file),
+        **limits,
     )
     with _listen(host, port) as listening:
         if settings.token is None and not _is_loopback(listening):
             log.warning("everybody who reaches %s may ask: give --token_file", host)
-        from apps.serve.app import create_app  # with the packages, which wrong usage needs not
         from apps.serve.server import Server
 
-        server = Server(create_app(settings), settings)
+        server = Server(load(application)(settings), settings)
         shown = f"[{host}]" if ":" in host else host
-        print(f"http://{shown}:{listening.getsockname()[1]}", flush=True)
+        print(f"http://{shown}:{listening.getsockname()[1]}{path}", flush=True)
         server.run(sockets=[listening])
     for failure in server.failures:
-        print(f"python -m apps.serve: {failure}", file=sys.stderr)
+        print(f"python -m {program}: {failure}", file=sys.stderr)
     return 2 if server.failures else 0
 
 

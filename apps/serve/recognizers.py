@@ -42,11 +42,11 @@ class RecognizerEngine:
 
     Args:
         recognizer: the model.
-        batch: clips that it sees at once.
+        batch_size: clips that it sees at once.
     """
 
-    def __init__(self, recognizer: Recognizer, batch: int) -> None:
-        self.recognizer, self.batch = recognizer, batch
+    def __init__(self, recognizer: Recognizer, batch_size: int) -> None:
+        self.recognizer, self.batch_size = recognizer, batch_size
 
     @property
     def classes(self) -> list[str] | None:
@@ -79,7 +79,7 @@ class RecognizerEngine:
         with torch.inference_mode():
             parts = [
                 model.encode_video(model.normalise(part.to(device)))
-                for part in torch.from_numpy(clips).split(self.batch)
+                for part in torch.from_numpy(clips).split(self.batch_size)
             ]
             return torch.cat(parts)
 
@@ -96,8 +96,8 @@ class RecognizerEngine:
         if asked.names is None:
             return self.recognizer.checked(self._features(asked.clips))
         found: list[list[Prediction]] = []
-        for first in range(0, len(asked.clips), self.batch):
-            found += self.recognizer.rank(asked.clips[first : first + self.batch], asked.names)
+        for first in range(0, len(asked.clips), self.batch_size):
+            found += self.recognizer.rank(asked.clips[first : first + self.batch_size], asked.names)
         return found
 
     def _texts(self, names: tuple[str, ...]) -> np.ndarray:
@@ -127,8 +127,8 @@ def _attempt(work: Any, *given: Any) -> Any:
         return error
 
 
-def open_recognizer(name: str, source: str, device: str, batch: int) -> RecognizerEngine:
+def open_recognizer(name: str, source: str, device: str, batch_size: int) -> RecognizerEngine:
     """Load a model; errors call it by its name, not by the place of its files."""
     recognizer = load(source, device=device)
     recognizer.name = f"the model {name}"
-    return RecognizerEngine(recognizer, batch)
+    return RecognizerEngine(recognizer, batch_size)

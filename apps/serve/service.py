@@ -74,7 +74,7 @@ class Service:
             name,
             open,
             queue=settings.queue,
-            batch=settings.batch,
+            batch=settings.batch_size,
             wait=settings.batch_wait_ms / 1000,
             metrics=self.metrics,
         )
@@ -207,10 +207,10 @@ def _named(workers: dict[str, Worker], name: str | None, does: str) -> Worker:
 def _recognizer(name: str, source: str, settings: Settings) -> Any:
     from apps.serve.recognizers import open_recognizer
 
-    return open_recognizer(name, source, settings.device, settings.batch)
+    return open_recognizer(name, source, settings.device, settings.batch_size)
 
 
 def _captioner(name: str, source: str, settings: Settings) -> Any:
     from apps.serve.captioners import open_captioner
 
-    return open_captioner(name, source, settings.device, settings.batch)
+    return open_captioner(name, source, settings.device, settings.batch_size)

@@ -37,14 +37,14 @@ class Settings:
     """Most windows of one request."""
     queue: int = 32
     """Requests in work at once: those that upload, wait and are computed. More are refused."""
-    batch: int = 8
+    batch_size: int = 8
     """Clips or questions that a model sees at once."""
     batch_wait_ms: float = 5.0
     """How long the first clip of a batch waits for others."""
     timeout: float = 60.0
     """Seconds for one request, from its headers to the end of its answer."""
-    readers: int = 2
-    """Processes that decode videos."""
+    workers: int = 2
+    """Processes that decode videos; a file that ends one of them leaves the server alone."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -55,11 +55,18 @@ class Settings:
         ]
         if not self.models and not self.captioners:
             wrong.append("no model: give --model NAME=FOLDER or --caption NAME=FOLDER")
-        for name in ("max_bytes", "max_pixels", "max_classes", "max_windows", "queue", "batch"):
+        for name in (
+            "max_bytes",
+            "max_pixels",
+            "max_classes",
+            "max_windows",
+            "queue",
+            "batch_size",
+        ):
             if getattr(self, name) < 1:
                 wrong.append(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 1 <= self.readers <= 64:
-            wrong.append(f"readers must be in 1..64, got {self.readers}")
+        if not 1 <= self.workers <= 64:
+            wrong.append(f"workers must be in 1..64, got {self.workers}")
         for name in ("max_seconds", "timeout"):
             if not 0 < getattr(self, name) < 1e6:
                 wrong.append(f"{name} must be above 0 s, got {getattr(self, name)}")

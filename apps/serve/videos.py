@@ -35,7 +35,7 @@ class Readers:
         self._own = threading.local()
         self._readers: list[GuardedReader] = []
         self._pool = ThreadPoolExecutor(
-            settings.readers, thread_name_prefix="read", initializer=self._start
+            settings.workers, thread_name_prefix="read", initializer=self._start
         )
 
     def submit(self, read: Callable[[Reading], T], video: Path) -> Future[T]:

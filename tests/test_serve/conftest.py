@@ -109,7 +109,7 @@ def serve():
     clients = []
 
     def start(**settings):
-        settings = {"readers": 1, "batch_wait_ms": 0.0, **settings}
+        settings = {"workers": 1, "batch_wait_ms": 0.0, **settings}
         client = TestClient(create_app(Settings(**settings)), raise_server_exceptions=True)
         client.__enter__()
         clients.append(client)
@@ -127,7 +127,7 @@ def serve():
 @pytest.fixture(scope="session")
 def shared_client(folders):
     """A server of all toy students, for tests that leave it as it is."""
-    app = create_app(Settings(models=folders, readers=1, max_windows=4))
+    app = create_app(Settings(models=folders, workers=1, max_windows=4))
     with TestClient(app) as client:
         until_ready(client)
         yield client

@@ -56,7 +56,7 @@ def post(client, path="/v1/predict", video=None, name="clip.mp4", **fields):
 @contextmanager
 def in_thread(**settings):
     """A server on loopback in a thread: its service and address. Nothing of it stays on disk."""
-    made = Settings(**{"readers": 1, "batch_wait_ms": 0.0, **settings})
+    made = Settings(**{"workers": 1, "batch_wait_ms": 0.0, **settings})
     app = create_app(made)
     service, server = app.state.service, Server(app, made)
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -15,7 +15,7 @@ ASK = json.dumps([{"speaker": "human", "text": "What happens?"}])
 
 @pytest.fixture(scope="module")
 def talking_client(captioner):
-    settings = Settings(captioners={"toy": str(captioner)}, readers=1, batch_wait_ms=100.0)
+    settings = Settings(captioners={"toy": str(captioner)}, workers=1, batch_wait_ms=100.0)
     with TestClient(create_app(settings)) as client:
         until_ready(client)
         yield client
@@ -110,7 +110,7 @@ def test_one_bad_question_does_not_spoil_the_others(talking, clip, clip_file):
     from apps.serve.captioners import Question, Said
     from apps.serve.videos import Readers
 
-    readers = Readers(Settings(captioners={"a": "b"}, readers=1))
+    readers = Readers(Settings(captioners={"a": "b"}, workers=1))
     frames = readers.submit(engine(talking).frames, clip_file).result()
     readers.close()
     asked = [Question(frames, text) for text in ("What?", "ab " * 1300, "Who?")]

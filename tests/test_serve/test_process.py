@@ -45,7 +45,7 @@ def post(url, body):
 def test_sigterm_finishes_what_is_in_work(folders, clip, tmp_path):
     place = tmp_path / "temporary"
     place.mkdir()
-    argv = ["--model", f"own={folders['own']}", "--port", "0", "--readers", "1"]
+    argv = ["--model", f"own={folders['own']}", "--port", "0", "--workers", "1"]
     with (tmp_path / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", SLOW, *argv],

@@ -73,7 +73,7 @@ def test_any_script_one_class_and_a_thousand(client, clip):
 
 
 def test_requests_of_other_classes_share_a_batch_and_no_answer(folders, serve, clip):
-    client = serve(models={"own": folders["own"]}, batch=8, batch_wait_ms=300.0, readers=2)
+    client = serve(models={"own": folders["own"]}, batch_size=8, batch_wait_ms=300.0, workers=2)
     asked = [[f"class {n}", f"other {n}", "clap"][: 2 + n % 2] for n in range(6)]
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda c: post(client, video=clip, classes=json.dumps(c)), asked))

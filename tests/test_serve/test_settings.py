@@ -45,7 +45,7 @@ def test_models_have_a_name_each(given):
         ({"timeout": 0.0}, "timeout"),
         ({"timeout": float("nan")}, "timeout"),
         ({"batch_wait_ms": -1.0}, "batch_wait_ms"),
-        ({"readers": 0}, "readers"),
+        ({"workers": 0}, "workers"),
         ({"token": "short"}, "16"),
     ],
 )

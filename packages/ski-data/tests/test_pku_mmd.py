@@ -212,7 +212,7 @@ def test_kills_at_random_moments_leave_no_trace(raw, kill_until_done, workers):
 
 def test_bad_workers_and_labels(raw):
     folders = str(raw / "recordings"), str(raw / "labels")
-    with pytest.raises(InputError, match="workers must be 0"):
+    with pytest.raises(InputError, match="--workers must be 0"):
         prepare_pku_mmd(*folders, str(raw / "x"), workers=-1)
     (raw / "labels" / "0003-R.txt").unlink()
     with pytest.raises(MissingFileError, match=r"1 recordings have no label file: .*0003-R\.txt"):

@@ -139,5 +139,5 @@ def test_segments(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "4 segments of 1 classes in 4 videos." in text
     assert text.count("75.0 [") == 8
-    assert main([*args, "--json", "--thresholds", "[0.5]"]) == 0
+    assert main([*args, "--json", "--tiou", "[0.5]"]) == 0
     assert [line["threshold"] for line in json.loads(capsys.readouterr().out)] == [0.5, None]

@@ -79,10 +79,10 @@ def test_page_has_everything(run_folder, capsys):
 
 def test_gallery_limits(run_folder, tmp_path):
     out = tmp_path / "a.html"
-    assert main(["report", str(run_folder), "--output", str(out), "--gallery", "2"]) == 0
+    assert main(["report", str(run_folder), "--out", str(out), "--gallery", "2"]) == 0
     assert "2 of 3 pictures are shown." in out.read_text("utf-8")
     out = tmp_path / "b.html"
-    assert main(["report", str(run_folder), "--output", str(out), "--gallery_mb", "1e-6"]) == 0
+    assert main(["report", str(run_folder), "--out", str(out), "--gallery_mb", "1e-6"]) == 0
     assert "0 of 3 pictures are shown." in out.read_text("utf-8")
 
 

@@ -58,7 +58,7 @@ def test_tokens_of_a_file_are_those_of_the_store(trained, records, tmp_path):
     tower = ImageTower(TINY.clip, TINY.layer)
     model = load_captioner(trained / "run" / "model")
     captioner = Captioner(model.model, model.tokenizer, PromptConfig(), tower=(tower, TINY))
-    torch.testing.assert_close(captioner.tokens(records[2].video, batch=2), store["c"])
+    torch.testing.assert_close(captioner.tokens(records[2].video, batch_size=2), store["c"])
 
 
 def test_command(trained, capsys):
@@ -69,7 +69,7 @@ def test_command(trained, capsys):
     assert [line["video"] for line in lines] == ["clip00", "clip01"]
     assert not lines[0]["finished"]
     assert main([*command, "--max_new_tokens", "0"]) == 2
-    assert main([*command, "--batch", "0"]) == 2
+    assert main([*command, "--batch-size", "0"]) == 2
     command[1] = "other"
     assert main(command) == 2
     assert "no features of clip other" in capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_file_of_a_killed_run_is_completed(trained, tmp_path, capsys, monkeypatc
     out = tmp_path / "new" / "cut.jsonl"
     with monkeypatch.context() as patch:
         patch.setattr(module, "captions", killed)
-        assert run(trained, "--out", out, "--batch", 2) == 130
+        assert run(trained, "--out", out, "--batch-size", 2) == 130
     assert not out.exists()
     with (out.parent / ".cut.jsonl.part").open("a") as file:
         file.write('{"video": "clip0')

@@ -141,8 +141,8 @@ def test_tokens_keep_the_order_of_time(skeletons):
 def test_command_for_videos_refuses(tmp_path, capsys):
     (tmp_path / "m.csv").write_text("gone.mp4,0\n")
     command = ["features", "video", str(tmp_path / "m.csv"), str(tmp_path / "out")]
-    assert main([*command, "--clip", "ViT-Z"]) == 2
+    assert main([*command, "--architecture", "ViT-Z"]) == 2
     assert "ViT-Z" in capsys.readouterr().err
-    assert main([*command, "--batch", "0"]) == 2
-    assert "--batch" in capsys.readouterr().err
+    assert main([*command, "--batch_size", "0"]) == 2
+    assert "--batch_size" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

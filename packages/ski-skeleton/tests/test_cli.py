@@ -24,7 +24,7 @@ from ski_skeleton.train import read_model, write_model
 from ski_skeleton.weights import load_strictly, read_weights, write_weights
 
 TINY = HyperformerConfig(heads=1, strides=(1, 2), output=5)
-SIZES = ["--model.heads", "1", "--model.strides", "[1, 2]"]
+SIZES = ["--hyperformer.heads", "1", "--hyperformer.strides", "[1, 2]"]
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +382,7 @@ def test_convert_refuses_what_does_not_cover(place, theirs, capsys):
     ):
         refused(capsys, ["convert", name, "ours", *SIZES], f"{name}: ", text)
     refused(capsys, ["convert", "theirs.pth", "ours", *SIZES, "--source", "ski"], "theirs.pth")
-    refused(capsys, ["convert", "theirs.pth", "ours", "--model.heads", "2"], "theirs.pth")
+    refused(capsys, ["convert", "theirs.pth", "ours", "--hyperformer.heads", "2"], "theirs.pth")
     assert not [path for path in place.iterdir() if "ours" in path.name]
 
 

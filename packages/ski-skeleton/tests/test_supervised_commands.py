@@ -28,7 +28,14 @@ def trained(tmp_path_factory):
     (folder / "recipe.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
     for stream in STREAMS:
         run = str(folder / stream)
-        args = ["train-classifier", str(folder / "recipe.yaml"), "--out", run, "--stream", stream]
+        args = [
+            "train-classifier",
+            str(folder / "recipe.yaml"),
+            "--out",
+            run,
+            "--skeleton_stream",
+            stream,
+        ]
         assert main(args) == 0
         args = ["evaluate-classifier", f"{run}/model", str(folder / "store")]
         assert main([*args, "--out", f"{run}.npz"]) == 0
@@ -68,7 +75,14 @@ def test_training_leaves_a_model_that_says_what_trained_it(trained):
 
 
 def test_same_recipe_gives_the_same_weights(trained, place, capsys):
-    args = ["train-classifier", str(trained / "recipe.yaml"), "--stream", "bone", "--out", "again"]
+    args = [
+        "train-classifier",
+        str(trained / "recipe.yaml"),
+        "--skeleton_stream",
+        "bone",
+        "--out",
+        "again",
+    ]
     assert main(args) == 0
     assert capsys.readouterr().out == "again/model\n"
     weights = "model/weights.safetensors"
@@ -140,15 +154,15 @@ def test_converted_checkpoint_is_told_how_it_was_trained(trained, place, capsys)
     write_model(place / "model", "hyperformer", config, state, {"classes_seen": None})
     args = ["evaluate-classifier", "model", trained / "store", "--out", "p.npz"]
     refused(capsys, args, "model: the model does not say which clips trained it")
-    assert main([*map(str, args), "--subjects", "[1,2]", "--stream", "bone"]) == 0
+    assert main([*map(str, args), "--subjects", "[1,2]", "--skeleton_stream", "bone"]) == 0
     assert load_predictions("p.npz").meta["stream"] == "bone"
     cards = [card for _, card in read_cards(place)]
     assert all("LEAK NOT EXCLUDED" in card.notes[0] for card in cards)
     assert len(cards) == 2
     args = ["evaluate-classifier", trained / "joint/model", trained / "store", "--out", "q.npz"]
-    refused(capsys, [*args, "--stream", "bone"], "was trained on the joint stream")
+    refused(capsys, [*args, "--skeleton_stream", "bone"], "was trained on the joint stream")
     refused(capsys, [*args, "--subjects", "[1]"], "could test training clips")
-    refused(capsys, [*args, "--protocol", "ntu60"], "unknown protocol 'ntu60'")
+    refused(capsys, [*args, "--split", "ntu60"], "unknown protocol 'ntu60'")
 
 
 @pytest.mark.parametrize("name", ["bodies", "heads"])
@@ -165,7 +179,7 @@ def test_models_without_classes_are_refused(place, trained, capsys, name):
 def test_bad_training_settings(trained, place, capsys):
     args = ["train-classifier", trained / "recipe.yaml", "--out", "run"]
     refused(capsys, [*args, "--seed", "-1"], "--seed")
-    refused(capsys, [*args, "--stream", "ears"], "--stream 'ears'")
+    refused(capsys, [*args, "--skeleton_stream", "ears"], "--skeleton_stream 'ears'")
     plain = plain_recipe(trained / "store")
     plain["encoder"]["output"] = 5
     (place / "r.yaml").write_text(yaml.safe_dump(plain))
@@ -200,7 +214,7 @@ def test_run_of_another_stream_is_not_gone_on_with(trained, place, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr(supervised_commands.supervised, "train_classifier", stop)
         assert main(args) == 130
-    refused(capsys, [*args, "--stream", "bone"], "run: holds a run of another recipe")
+    refused(capsys, [*args, "--skeleton_stream", "bone"], "run: holds a run of another recipe")
 
 
 def test_settings_that_do_not_fit_can_be_mended(trained, place, capsys):

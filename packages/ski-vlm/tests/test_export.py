@@ -111,7 +111,7 @@ def test_eight_bits_have_a_card(tmp_path, sizes, clips, capsys):
     model = shallow("x-clip", sizes)
     folder = write_model(tmp_path / "model", "x-clip", model.config, model.state_dict(), {})
     out = tmp_path / "out"
-    clips_, names = f"--clips={clips / 'clips.jsonl'}", f"--classes={','.join(ACTIONS)}"
+    clips_, names = f"--videos={clips / 'clips.jsonl'}", f"--classes={','.join(ACTIONS)}"
     exported_by_command(folder, out, "--int8", clips_, names, "--workers=0")
     card = json.loads((out / "int8.json").read_text())
     assert (card["clips"], card["classes"]) == (16, 4)
@@ -151,7 +151,7 @@ def test_damaged_exports(tmp_path):
     ("more", "word"),
     [
         (("--int8",), "onnx"),
-        (("--clips=absent",), "--int8"),
+        (("--videos=absent",), "--int8"),
         (("--classes=a,a",), "twice"),
         (("--classes=./absent.txt",), "absent"),
         (("--format=tflite",), "format"),

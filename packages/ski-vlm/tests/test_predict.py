@@ -144,14 +144,14 @@ def test_class_texts_are_computed_once(folder, clip, names, monkeypatch):
 
 
 def predicted(capsys, folder, *videos, classes="sit,clap", code=0, **options):
-    more = [f"--{name}={value}" for name, value in options.items()]
+    more = [f"--{n}" if v is True else f"--{n}={v}" for n, v in options.items()]
     argv = ["predict", *map(str, videos), "--model", str(folder), "--classes", classes, *more]
     assert main(argv) == code
     return capsys.readouterr()
 
 
 def test_command_prints_ranked_classes(folder, clip, capsys):
-    row = json.loads(predicted(capsys, folder, clip, format="jsonl").out)
+    row = json.loads(predicted(capsys, folder, clip, json=True).out)
     assert row["video"] == str(clip)
     assert {p["label"] for p in row["predictions"]} == {"sit", "clap"}
     table = predicted(capsys, folder, clip).out
@@ -167,21 +167,21 @@ def test_whole_folders_go_on_after_a_file_that_cannot_be_read(folder, clip, tmp_
     (tmp_path / "videos" / "notes.txt").write_text("no video, and not named as one")
     out = tmp_path / "rows.csv"
     told = predicted(
-        capsys, folder, tmp_path / "videos", code=1, format="csv", out=out, top_k=1, workers=2
+        capsys, folder, tmp_path / "videos", code=1, csv=True, out=out, top_k=1, workers=2
     )
     assert told.out == f"{out}\n"
     assert [line for line in told.err.splitlines() if "b.MP4" in line] == [told.err.splitlines()[0]]
     rows = list(csv.DictReader(out.open()))
     assert [Path(r["video"]).name for r in rows] == ["a.mp4", "b.MP4", "c.mp4"]
     assert [bool(r["error"]) for r in rows] == [False, True, False]
-    assert predicted(capsys, folder, clip, code=2, format="csv", out=out).err.count("\n") == 1
+    assert predicted(capsys, folder, clip, code=2, csv=True, out=out).err.count("\n") == 1
 
 
 def test_many_classes_and_any_script(folder, clip, tmp_path, capsys):
     names = ["喝水", "пить воду", "شرب الماء", *(f"action {i}" for i in range(997))]
     (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
     told = predicted(
-        capsys, folder, clip, classes=str(tmp_path / "names.txt"), format="jsonl", top_k=1000
+        capsys, folder, clip, classes=str(tmp_path / "names.txt"), json=True, top_k=1000
     )
     assert {p["label"] for p in json.loads(told.out)["predictions"]} == set(names)
     assert "喝水" in told.out

@@ -122,7 +122,7 @@ def test_other_weights_and_no_network_are_told_in_one_line(place, tmp_path, caps
 
 def test_command_line_and_what_is_made_of_it(place, tmp_path, clip_file, capsys):
     name = f"tiny-clip/{place / 'weights.safetensors'}"
-    argv = ["predict", str(clip_file), "--model", name, "--classes=sit,clap", "--format=jsonl"]
+    argv = ["predict", str(clip_file), "--model", name, "--classes=sit,clap", "--json"]
     assert main(argv) == 0
     row = json.loads(capsys.readouterr().out)
     assert {p["label"] for p in row["predictions"]} == {"sit", "clap"}

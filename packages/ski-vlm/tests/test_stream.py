@@ -209,7 +209,7 @@ def test_command_writes_segments_in_order(folder, long_video, tmp_path, capsys):
     assert "latency p50" in told.err
     out = tmp_path / "segments.jsonl"
     told = streamed(
-        capsys, folder, long_video, "--window=1", "--stride=0.5", "--format=jsonl", f"--out={out}"
+        capsys, folder, long_video, "--window=1", "--stride=0.5", "--json", f"--out={out}"
     )
     assert told.out == ""
     again = [json.loads(line) for line in out.read_text().splitlines()]
@@ -265,7 +265,7 @@ def test_ctrl_c_writes_the_open_segment_and_leaves_with_130(folder, camera, tmp_
     out = tmp_path / "segments"
     argv = ["stream", camera, "--model", str(folder), "--classes=sit,clap", f"--out={out}"]
     options = ["--window=1", "--stride=0.5", "--smoothing=none", "--threshold=0", "--timeout=600"]
-    argv += [*options, "--format=jsonl"]
+    argv += [*options, "--json"]
     code = f"import sys; from ski_vlm.cli import main; sys.exit(main({argv!r}))"
     child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     try:

@@ -8,7 +8,6 @@ file has a line ``class,start,end,confidence`` per action, classes from 1 to 51,
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from collections.abc import Collection, Sequence
@@ -23,6 +22,7 @@ from ski_data.layouts import KINECT25
 from ski_data.ntu.align import align
 from ski_data.ntu.prepare import in_order
 from ski_data.ntu.recordings import Recording, file_stamp, fingerprint
+from ski_data.processes import worker_count
 from ski_data.progress import Progress
 from ski_data.splits import dataset_classes
 from ski_data.store import StoreWriter
@@ -155,9 +155,9 @@ def prepare_pku_mmd(
     recordings: str,
     labels: str,
     out: str,
-    protocol: str | None = None,
+    split_file: str | None = None,
     part: str | None = None,
-    workers: int = 0,
+    workers: int | None = None,
 ) -> None:
     """Turn PKU-MMD recordings and labels into a skeleton store of single actions.
 
@@ -167,9 +167,9 @@ def prepare_pku_mmd(
         recordings: Folder of skeleton text files.
         labels: Folder of label files of the same names.
         out: Store to make; it must not be there yet.
-        protocol: Protocol file (cross-subject.txt or cross-view.txt) of which one part is taken.
-        part: train or test, with --protocol.
-        workers: Processes; 0 means one per CPU.
+        split_file: Its cross-subject.txt or cross-view.txt, of which one part is taken.
+        part: train or test, with --split_file.
+        workers: Processes; by default one per CPU, 0 works in this one.
 
     Raises:
         MissingFileError: A folder or file is not there.
@@ -177,13 +177,12 @@ def prepare_pku_mmd(
         SkiDataError: The store cannot be written, or a worker process was ended.
         ExistingOutputError: ``out`` is there already.
     """
-    if (protocol is None) != (part is None) or part not in (None, "train", "test"):
-        raise InputError("give --protocol and --part train or test together, or neither")
-    if workers < 0:
-        raise InputError(f"workers must be 0 (one per CPU) or more, not {workers}")
+    if (split_file is None) != (part is None) or part not in (None, "train", "test"):
+        raise InputError("give --split_file and --part train or test together, or neither")
+    processes = worker_count(workers)
     names = None
-    if protocol is not None and part is not None:
-        names = read_parts(protocol)[part]
+    if split_file is not None and part is not None:
+        names = read_parts(split_file)[part]
     files = _files(Path(recordings), Path(labels), names)
     job = fingerprint(Recording(file, None, file_stamp(file)) for pair in files for file in pair)
     with StoreWriter(Path(out), KINECT25, classes=dataset_classes("pku-mmd"), job=job) as writer:
@@ -192,7 +191,7 @@ def prepare_pku_mmd(
             log.info("%s: %d clips are there from an earlier run", out, len(there))
             last = writer.names[-1].rpartition("-")[0]  # the recordings before it are whole
             files = [pair for pair in files if pair[0].stem >= last]
-        skipped = _add_all(writer, files, there, workers or os.cpu_count() or 1)
+        skipped = _add_all(writer, files, there, processes)
     if skipped:
         log.warning("%s: left out %d actions without a body in any frame", out, skipped)
     print(out)

@@ -10,9 +10,22 @@ import threading
 from pathlib import Path
 from typing import IO
 
-from ski_data.errors import SkiDataError
+from ski_data.errors import InputError, SkiDataError
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
+
+
+def worker_count(workers: int | None) -> int:
+    """How many processes work for ``--workers``: one per CPU by default, for 0 this one alone.
+
+    Raises:
+        InputError: A negative number.
+    """
+    if workers is None:
+        return os.cpu_count() or 1
+    if workers < 0:
+        raise InputError(f"--workers must be 0 (this process alone) or more, not {workers}")
+    return max(1, workers)
 
 
 def locked(path: Path) -> IO[bytes]:

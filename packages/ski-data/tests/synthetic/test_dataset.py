@@ -157,11 +157,11 @@ def test_command_reuses_and_refuses(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(command, "make_adl_mini", fake)
     out = str(tmp_path / "data")
-    assert main(["synthesize", out, "--subjects", "3", "--json"]) == 0
+    assert main(["synthesize", out, "--n_subjects", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "adl-mini"
     assert calls[0].subjects == 3
     monkeypatch.undo()
     assert main(["synthesize", out]) == 2
     assert "another configuration" in capsys.readouterr().err
-    assert main(["synthesize", out, "--cameras", "9"]) == 2
+    assert main(["synthesize", out, "--n_cameras", "9"]) == 2
     assert "cameras must be 1..3" in capsys.readouterr().err

@@ -268,7 +268,7 @@ def reject(
 def segments(
     predictions: Path,
     truth: Path,
-    thresholds: Sequence[float] = THRESHOLDS,
+    tiou: Sequence[float] = THRESHOLDS,
     level: float = 0.95,
     samples: int = 1000,
     seed: int = 0,
@@ -279,7 +279,7 @@ def segments(
     Args:
         predictions: ActivityNet's JSON with results, or records (name, label, start, end, score).
         truth: ActivityNet's JSON with a database, or records (name, label, start, end).
-        thresholds: temporal intersection over union from which a detection is right.
+        tiou: temporal intersection over union from which a detection is right.
         level: coverage of the intervals.
         samples: bootstrap resamples over videos.
         seed: of the resampling.
@@ -287,9 +287,7 @@ def segments(
     """
     own, theirs = read_segments(predictions, scored=True), read_segments(truth, scored=False)
     with naming(f"{predictions} and {truth}"):
-        found = detection(
-            own, theirs, thresholds, rng=generator(seed), level=level, samples=samples
-        )
+        found = detection(own, theirs, tiou, rng=generator(seed), level=level, samples=samples)
     if json:
         print_json(found)
         return

@@ -55,10 +55,10 @@ def judge(
     gguf_file: str | None = None,
     key_variable: str = "SKI_JUDGE_API_KEY",
     schema: bool = True,
-    workers: int = 4,
-    per_minute: float | None = None,
-    timeout_s: float = 120.0,
-    tries: int = 6,
+    concurrency: int = 4,
+    requests_per_minute: float | None = None,
+    timeout: float = 120.0,
+    attempts: int = 6,
     scores: Path | None = None,
     cards: Path | None = None,
     method: str = "answers",
@@ -84,15 +84,15 @@ def judge(
         cache: file that replies are added to; by default beside the predictions.
         metrics: of correctness, detail, context, temporal, consistency.
         allow_missing: count videos without a prediction as 0 rather than stop.
-        device: of a local judge, e.g. cuda.
+        device: cpu, cuda or cuda:N, of a local judge.
         revision: commit of a local judge's repository.
         gguf_file: file of quantised weights of a local judge.
         key_variable: environment variable with the server's API key.
         schema: have the server decode under a JSON schema.
-        workers: requests to the server at a time.
-        per_minute: largest number of requests per minute.
-        timeout_s: seconds to wait for the server.
-        tries: requests per question before giving up.
+        concurrency: requests to the server at once.
+        requests_per_minute: limit for the server; none by default.
+        timeout: seconds until a request is given up.
+        attempts: requests for each question, at most.
         scores: JSON lines file to write the score of each answer to.
         cards: folder to write a result card per metric into.
         method: name of the judged model on the cards.
@@ -121,10 +121,10 @@ def judge(
                 model=model,
                 key_variable=key_variable,
                 schema=schema,
-                workers=workers,
-                per_minute=per_minute,
-                timeout_s=timeout_s,
-                tries=tries,
+                workers=concurrency,
+                per_minute=requests_per_minute,
+                timeout_s=timeout,
+                tries=attempts,
             )
             who = HttpJudge(config)
         else:

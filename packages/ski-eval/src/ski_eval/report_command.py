@@ -30,7 +30,7 @@ _MATRIX = 60
 
 def report(
     folder: Path,
-    output: Path | None = None,
+    out: Path | None = None,
     title: str = "Results",
     tolerance: float = 1.0,
     sweep: str = "alpha",
@@ -48,7 +48,7 @@ def report(
 
     Args:
         folder: e.g. of a run.
-        output: the page; by default report.html in the folder.
+        out: file to write; by default report.html in the folder.
         title: headline of the page.
         tolerance: difference to the paper that counts as the same, in points of percent.
         sweep: cards whose configuration holds this number are drawn as a curve over it.
@@ -90,7 +90,7 @@ def report(
         left = _add_gallery(page, place.relative_to(folder), paths, gallery, left)
     if cards:
         _add_sources(page, cards)
-    written = page.write(output or folder / "report.html", overwrite=overwrite)
+    written = page.write(out or folder / "report.html", overwrite=overwrite)
     print(written)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,11 +18,11 @@ from ski_lvlm.base import Precision
 from ski_lvlm.conversations import PromptConfig
 from ski_lvlm.errors import ConfigError
 from ski_lvlm.feature_store import FeatureStore
-from ski_lvlm.features import ImageTower, VideoTokens, nearest, normalise
+from ski_lvlm.features import ImageTower, VideoTokens, frame_tokens, nearest
 from ski_lvlm.generation import RunningBatch, Sampling, end_tokens
 from ski_lvlm.lvlm_folder import load_lvlm
 from ski_lvlm.model import Batch, SkiLvlm
-from ski_lvlm.pooling import frame_indices, spatio_temporal_pool
+from ski_lvlm.pooling import frame_indices
 from ski_lvlm.prompts import (
     IGNORE,
     Encoded,
@@ -77,27 +78,34 @@ class Captioner:
         self.device = model.language_model.device
         self.ends = end_tokens(model.language_model, tokenizer)
 
-    def tokens(self, video: str | Path, *, batch: int = 32) -> Tensor:
+    def tokens(self, video: str | Path, *, batch_size: int = 32) -> Tensor:
         """Video tokens (L, C) of a file, as in training.
 
         Raises:
             ConfigError: A model that does not say how its video tokens were made.
             InputError: A file that cannot be decoded.
         """
+        tower, settings = self._seeing()
+        chosen = frame_indices(probe(video).frames, settings.frames)
+        frames = nearest(read_frames(video, chosen), tower.size)
+        return self.frame_tokens(frames, batch_size=batch_size)
+
+    def frame_tokens(self, frames: np.ndarray, *, batch_size: int = 32) -> Tensor:
+        """Video tokens (L, C) of chosen frames (T, S, S, 3) uint8 at the tower's size S.
+
+        Raises:
+            ConfigError: A model that does not say how its video tokens were made.
+        """
+        tower, settings = self._seeing()
+        return frame_tokens(tower, torch.from_numpy(frames), settings, batch_size=batch_size)
+
+    def _seeing(self) -> tuple[ImageTower, VideoTokens]:
+        """The image tower and its settings."""
         if self.tower is None:
             raise ConfigError(
                 f"{self.name}: does not say how its video tokens were made; give stored ones"
             )
-        tower, settings = self.tower
-        chosen = frame_indices(probe(video).frames, settings.frames)
-        frames = torch.from_numpy(nearest(read_frames(video, chosen), tower.size))
-        with torch.inference_mode():
-            parts = [
-                tower(normalise(part.to(self.device), settings.normalisation))
-                for part in frames.split(batch)
-            ]
-            features = torch.cat(parts).to(getattr(torch, settings.stored))
-            return spatio_temporal_pool(features, settings.frames)
+        return self.tower
 
     def answer(
         self,
@@ -209,11 +217,11 @@ def captions(
     *,
     store: FeatureStore | None = None,
     question: str = QUESTION,
-    batch: int = 8,
+    batch_size: int = 8,
     template: TemplateName | None = None,
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
 ) -> Iterator[Answer]:
-    """Answers about many videos, ``batch`` at a time, each as soon as it is done.
+    """Answers about many videos, ``batch_size`` at a time, each as soon as it is done.
 
     A video that is answered makes room for the next one at once; the answers are those that each
     would get alone.
@@ -223,7 +231,7 @@ def captions(
         videos: Files, or with ``store`` names of its clips.
         store: Stored video tokens.
         question: The same for all.
-        batch: Videos at once.
+        batch_size: Videos at once.
         template: Another template than in training.
         sampling: How tokens are chosen.
 
@@ -232,14 +240,14 @@ def captions(
         FeatureError: A clip that the store lacks.
         PromptError: A prompt that fills the context of the language model.
     """
-    if batch < 1:
-        raise InputError(f"--batch must be at least 1, got {batch}")
+    if batch_size < 1:
+        raise InputError(f"--batch_size must be at least 1, got {batch_size}")
 
     def prompts() -> Iterator[Batch]:
         for video in videos:
             tokens = captioner.tokens(video) if store is None else store[video]
             yield captioner.prompt(tokens, question, template=template)
 
-    running = RunningBatch(captioner.model, size=batch, sampling=sampling, ends=captioner.ends)
+    running = RunningBatch(captioner.model, size=batch_size, sampling=sampling, ends=captioner.ends)
     for made in running.answers(prompts()):
         yield Answer(videos[made.number], captioner.text(made.ids), made.finished)

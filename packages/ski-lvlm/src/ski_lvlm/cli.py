@@ -135,7 +135,7 @@ def train(
         out: run folder; gets config.yaml, log.jsonl, checkpoints/ and in the end model/.
         processes: processes on this machine, one for each GPU.
         dry_run: print what trains, updates and memory, and train nothing.
-        json: the dry run as one JSON object, with all settings.
+        json: print the dry run as one JSON object, with all settings.
     """
     from ski_lvlm.launch import launch, run
 
@@ -160,12 +160,12 @@ def features(
     out: str,
     *,
     model: str | None = None,
-    clip: str = "ViT-L-14-quickgelu",
+    architecture: str = "ViT-L-14-quickgelu",
     pretrained: str | None = "openai",
     layer: int = -2,
     tokens: int = 75,
     stored: Literal["float16", "bfloat16", "float32"] = "float16",
-    batch: int = 32,
+    batch_size: int = 32,
     workers: int = 0,
 ) -> None:
     """Make the tokens of videos or of skeletons; the same command goes on after a kill.
@@ -177,13 +177,13 @@ def features(
         source: manifest of videos, or skeleton store.
         out: feature store to make.
         model: for skeletons, a model folder with a skeleton encoder.
-        clip: for videos, an open_clip architecture.
+        architecture: for videos, open_clip name of the image tower.
         pretrained: its weights: an open_clip tag, or a file.
         layer: block of its image tower whose output is taken.
         tokens: for skeletons, tokens of a clip: 75 as released, 256 in the paper.
         stored: type of the stored numbers.
-        batch: frames that the image tower sees at once.
-        workers: processes that decode videos.
+        batch_size: frames that the image tower sees at once.
+        workers: processes that decode videos; 0 decodes in this one.
     """
     from ski_lvlm.features_command import make
 
@@ -192,11 +192,11 @@ def features(
         source,
         out,
         model=model,
-        clip=(clip, pretrained),
+        clip=(architecture, pretrained),
         layer=layer,
         tokens=tokens,
         stored=stored,
-        batch=batch,
+        batch_size=batch_size,
         workers=workers,
     )
     print(out)
@@ -211,7 +211,7 @@ def caption(
     features: str | None = None,
     question: str = "Describe the video in detail.",
     template: Literal["vicuna_v1_1", "skilvlm_v1", "chat"] | None = None,
-    batch: int = 8,
+    batch_size: int = 8,
     max_new_tokens: int = 256,
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -233,14 +233,14 @@ def caption(
         features: feature store of video tokens, instead of video files.
         question: asked about each.
         template: another prompt template than in training.
-        batch: videos at once.
+        batch_size: videos that the model sees at once.
         max_new_tokens: limit of an answer.
         temperature: 0 takes the likeliest token, more draws among them.
         top_p: draw among the likeliest tokens that have this probability together.
         seed: of the draws.
         precision: of the base model.
-        device: where to compute, such as cuda:0.
-        json: one JSON object per video.
+        device: cpu, cuda or cuda:N.
+        json: print one JSON object per video.
     """
     from ski_lvlm.caption import captions, load_captioner
     from ski_lvlm.caption_command import (
@@ -254,8 +254,8 @@ def caption(
     from ski_lvlm.generation import Sampling
 
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-    if batch < 1:
-        raise InputError(f"--batch must be at least 1, got {batch}")
+    if batch_size < 1:
+        raise InputError(f"--batch_size must be at least 1, got {batch_size}")
     store = None if features is None else FeatureStore(features)
     names = named_videos(videos, store)
     file = None
@@ -276,7 +276,7 @@ def caption(
         names if file is None else [name for name in names if name not in file.done],
         store=store,
         question=question,
-        batch=batch,
+        batch_size=batch_size,
         template=template,
         sampling=sampling,
     )
@@ -325,8 +325,8 @@ def chat(
         top_p: draw among the likeliest tokens that have this probability together.
         seed: of the draws.
         precision: of the base model.
-        device: where to compute, such as cuda:0.
-        json: one JSON object per answer.
+        device: cpu, cuda or cuda:N.
+        json: print one JSON object per answer.
     """
     from ski_lvlm.caption import load_captioner
     from ski_lvlm.chat import Chat, talk, typed_questions
@@ -374,7 +374,7 @@ def export_prompts(
         top_p: noted beside each prompt.
         seed: noted beside each prompt.
         precision: of the embeddings; that in which the server runs the base model.
-        device: where to compute, such as cuda:0.
+        device: cpu, cuda or cuda:N.
     """
     from ski_data.progress import Progress
     from ski_lvlm.caption import load_captioner

@@ -122,13 +122,34 @@ def normalise(frames: Tensor, kind: Literal["clip", "imagenet"] = "clip") -> Ten
     return ((frames - shift) / scale).permute(0, 3, 1, 2)
 
 
+def frame_tokens(
+    tower: ImageTower, frames: Tensor, settings: VideoTokens, *, batch_size: int = 32
+) -> Tensor:
+    """Video tokens (L, C) of a clip on the tower's device, in the type that is stored.
+
+    Args:
+        tower: The image tower.
+        frames: Chosen frames (T, S, S, 3) uint8 at the tower's size S.
+        settings: How a video becomes tokens.
+        batch_size: Frames that the tower sees at once.
+    """
+    device = next(tower.parameters()).device
+    with torch.inference_mode():
+        parts = [
+            tower(normalise(part.to(device), settings.normalisation))
+            for part in frames.split(batch_size)
+        ]
+        features = torch.cat(parts).to(getattr(torch, settings.stored))
+        return spatio_temporal_pool(features, settings.frames)
+
+
 def video_features(
     records: Sequence[Record],
     out: str | Path,
     settings: VideoTokens,
     *,
     device: str | torch.device = "cpu",
-    batch: int = 32,
+    batch_size: int = 32,
     workers: int = 0,
     rank: int = 0,
     ranks: int = 1,
@@ -142,7 +163,7 @@ def video_features(
             are done.
         settings: How a video becomes tokens.
         device: Of the image tower.
-        batch: Frames that the tower sees at once.
+        batch_size: Frames that the tower sees at once.
         workers: Processes that decode.
         rank: Number of this process.
         ranks: Of so many.
@@ -162,15 +183,8 @@ def video_features(
     todo = [record for record in records[rank::ranks] if record.name not in done]
     clips = _Frames([str(record.video) for record in todo], settings.frames, tower.size)
     loader = DataLoader(clips, batch_size=None, num_workers=workers)
-    dtype = getattr(torch, settings.stored)
     for number, (record, frames) in enumerate(zip(todo, loader, strict=True), 1):
-        with torch.inference_mode():
-            parts = [
-                tower(normalise(part.to(device), settings.normalisation))
-                for part in frames.split(batch)
-            ]
-            tokens = spatio_temporal_pool(torch.cat(parts).to(dtype), settings.frames)
-        writer.add(record.name, tokens)
+        writer.add(record.name, frame_tokens(tower, frames, settings, batch_size=batch_size))
         if report is not None:
             report(number, len(todo), record.name)
     writer.flush()

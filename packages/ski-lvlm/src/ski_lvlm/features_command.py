@@ -32,18 +32,20 @@ def make(
     layer: int,
     tokens: int,
     stored: Stored,
-    batch: int,
+    batch_size: int,
     workers: int,
 ) -> None:
     """Make a feature store, alone or as one of a launcher's processes.
 
     Raises:
-        InputError: A skeleton extraction without a model, or a batch below 1.
+        InputError: A skeleton extraction without a model, or a batch size below 1.
     """
     if kind == "skeleton" and model is None:
         raise InputError("skeleton tokens need --model, a folder with a skeleton encoder")
-    if batch < 1 or workers < 0:
-        raise InputError(f"--batch must be at least 1 and --workers 0, got {batch} and {workers}")
+    if batch_size < 1 or workers < 0:
+        raise InputError(
+            f"--batch_size must be at least 1 and --workers 0, got {batch_size} and {workers}"
+        )
     with processes("none") as device, Progress(f"features {out}", 1) as progress:
         rank, ranks = world()
         shared = {"device": device, "rank": rank, "ranks": ranks, "report": progress.report}
@@ -51,7 +53,7 @@ def make(
             records = read_manifest(source)
             settings = VideoTokens(ClipConfig(*clip), layer=layer, stored=stored)
             names = [record.name for record in records]
-            video_features(records, out, settings, batch=batch, workers=workers, **shared)
+            video_features(records, out, settings, batch_size=batch_size, workers=workers, **shared)
         else:
             store = SkeletonStore(source)
             names = store.names

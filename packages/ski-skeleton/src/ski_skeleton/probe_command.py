@@ -38,8 +38,8 @@ def probe(
     exemplars: tuple[str, ...] = (),
     text: TextConfig | None = None,
     training: TrainConfig = FINETUNE,
-    window: int | None = None,
-    stream: str | None = None,
+    frames: int | None = None,
+    skeleton_stream: str | None = None,
     fresh: bool = False,
     method: str | None = None,
     seed: int = 0,
@@ -66,13 +66,12 @@ def probe(
         exemplars: clips of oneshot that are known; by default the published ones, or drawn.
         text: tower of zeroshot, that of the captions, e.g. '{"sentence": {"model": FOLDER}}'.
         training: settings of finetune and semi-finetune.
-        window: frames that the encoder gets; by default as in its training.
-        stream: joint, bone, ...; by default as in its training.
+        frames: frames of a clip that the encoder gets; by default as in its training.
+        skeleton_stream: joint, bone, joint_motion or bone_motion; by default as in its training.
         fresh: random weights in place of the trained ones, for comparison.
         method: what cards call the encoder; by default its kind.
         seed: of folds, draws and trainings.
-        device: where the trained encoder runs, cpu or an accelerator such as cuda; trainings use
-            what there is.
+        device: cpu, cuda or cuda:N, for the trained encoder; trainings use the GPU that is there.
         json: print one JSON object per number instead of a table.
     """
     if seed < 0:
@@ -98,9 +97,9 @@ def probe(
     if protocol not in ("oneshot", "zeroshot") or subjects or cameras or setups:
         rule = TrainRule(tuple(subjects), tuple(cameras), tuple(setups))
     if protocol == "oneshot" and rule is not None:
-        raise InputError("oneshot tests all clips of its classes; leave subjects and so on out")
+        raise InputError("oneshot tests all clips of its classes; leave --subjects and so on out")
     loaded = load_encoder(model, fresh=fresh, seed=seed)
-    loaded = replace(loaded, feeder=changed_feeder(loaded.feeder, window, stream))
+    loaded = replace(loaded, feeder=changed_feeder(loaded.feeder, frames, skeleton_stream))
     opened = SkeletonStore(store)
     start = time.monotonic()
     outcomes = run_protocol(loaded, opened, config, rule, folder)

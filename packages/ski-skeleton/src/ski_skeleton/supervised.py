@@ -138,7 +138,7 @@ def with_stream(feeder: FeederConfig, stream: str | None) -> FeederConfig:
     if stream is None:
         return feeder
     if stream not in STREAMS:
-        raise InputError(f"--stream {stream!r}: there are {', '.join(STREAMS)}")
+        raise InputError(f"--skeleton_stream {stream!r}: there are {', '.join(STREAMS)}")
     return replace(feeder, stream=stream)
 
 

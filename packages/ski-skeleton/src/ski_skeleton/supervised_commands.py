@@ -31,19 +31,21 @@ from ski_skeleton.train import write_model
 from ski_skeleton.train.processes import is_main_process, stage
 
 
-def train_classifier(recipe: str, *, out: str, stream: str | None = None, seed: int = 0) -> None:
+def train_classifier(
+    recipe: str, *, out: str, skeleton_stream: str | None = None, seed: int = 0
+) -> None:
     """Train a skeleton encoder to classify; the same command goes on after a kill.
 
     Args:
         recipe: YAML file of a classifier recipe; see the command recipes.
         out: run folder; gets logs, checkpoints while training, and the model.
-        stream: joint, bone, joint_motion or bone_motion; by default the recipe's.
+        skeleton_stream: joint, bone, joint_motion or bone_motion; by default the recipe's.
         seed: of weights and data order.
     """
     if seed < 0:
         raise InputError(f"--seed must be 0 or more, got {seed}")
     settings = supervised.read_recipe(recipe)
-    settings = replace(settings, feeder=supervised.with_stream(settings.feeder, stream))
+    settings = replace(settings, feeder=supervised.with_stream(settings.feeder, skeleton_stream))
     run = Path(out)
     if (run / "model").is_dir():
         raise ExistingOutputError(f"{run / 'model'}: already trained; choose another run folder")
@@ -70,11 +72,11 @@ def evaluate_classifier(
     store: str,
     *,
     out: str,
-    protocol: str | None = None,
+    split: str | None = None,
     subjects: tuple[int, ...] = (),
     cameras: tuple[int, ...] = (),
     setups: tuple[int, ...] = (),
-    stream: str | None = None,
+    skeleton_stream: str | None = None,
     per_class: bool = False,
     device: str = "cpu",
     json: bool = False,
@@ -85,28 +87,29 @@ def evaluate_classifier(
         model: model folder of train-classifier, or a converted checkpoint with a head to classes.
         store: skeleton store with the same classes.
         out: .npz file of the predictions; result cards, named after it, come beside it.
-        protocol: ntu60/xsub, ntu60/xview, ntu120/xsub or ntu120/xset; a model of
-            train-classifier knows its own.
-        subjects: or the people that trained it.
-        cameras: or the cameras.
-        setups: or the setups.
-        stream: of a converted checkpoint.
+        split: ntu60/xsub, ntu60/xview, ntu120/xsub or ntu120/xset; a model of train-classifier
+            knows its own.
+        subjects: or the people whose clips train, all others test, e.g. "[1,2]".
+        cameras: or the cameras whose clips train.
+        setups: or the setups whose clips train.
+        skeleton_stream: joint, bone, joint_motion or bone_motion, of a converted checkpoint.
         per_class: print the accuracy of each class, too.
-        device: where the model runs, cpu or an accelerator such as cuda.
+        device: cpu, cuda or cuda:N.
         json: print one JSON object per number instead of a table.
     """
     check_device(device)
     target = _target(out)
-    split = None
-    if protocol is not None or subjects or cameras or setups:
+    asked = None
+    by_hand = subjects or cameras or setups
+    if split is not None or by_hand:
         rule = None
-        if subjects or cameras or setups:
+        if by_hand:
             rule = TrainRule(tuple(subjects), tuple(cameras), tuple(setups))
-        split = SplitRule(protocol, rule)
+        asked = SplitRule(split, rule)
     started = time.monotonic()
-    classifier = supervised.load_classifier(model, stream=stream)
+    classifier = supervised.load_classifier(model, stream=skeleton_stream)
     try:
-        found = supervised.predict(classifier, store, split, device=device)
+        found = supervised.predict(classifier, store, asked, device=device)
     except InputError as error:
         raise InputError(f"{model}: {error}") from error
     _write(found, target, time.monotonic() - started)
@@ -118,7 +121,7 @@ def ensemble(
     *,
     out: str,
     weights: tuple[float, ...] = (),
-    scale: Scale = "logits",
+    add: Scale = "logits",
     per_class: bool = False,
     json: bool = False,
 ) -> None:
@@ -128,14 +131,14 @@ def ensemble(
         predictions: files of evaluate-classifier for the same clips, one per stream.
         out: .npz file of the sum; result cards, named after it, come beside it.
         weights: one per file, e.g. "[0.4,0.6]"; by default the published ones of their streams.
-        scale: add logits, as published, or probabilities.
+        add: logits, as published, or probabilities.
         per_class: print the accuracy of each class, too.
         json: print one JSON object per number instead of a table.
     """
     target, started = _target(out), time.monotonic()
     parts = [load_predictions(path) for path in predictions]
     chosen = tuple(weights) or stream_weights(parts, predictions)
-    found = combine(parts, chosen, predictions, scale=scale)
+    found = combine(parts, chosen, predictions, scale=add)
     _write(found, target, time.monotonic() - started)
     _print(found, per_class=per_class, json=json)
 

@@ -284,7 +284,7 @@ def test_from_store_and_encoder_by_the_command_line(tmp_path, capsys, monkeypatc
     meta = {"classes_seen": ["bow", "clap", "kick"], "feeder": {"window": 8, "min_crop": 4}}
     write_model(tmp_path / "model", "hyperformer", config, state, meta)
     args = ["features", "model", "store", "f.safetensors", "--extract.maps", "true"]
-    assert main([*args, "--stream", "bones"]) == 2
+    assert main([*args, "--skeleton_stream", "bones"]) == 2
     assert "unknown stream 'bones'" in capsys.readouterr().err
     assert main(args) == 0
     assert capsys.readouterr().out == "f.safetensors\n"

@@ -67,7 +67,7 @@ def export(
     format: Literal["onnx", "torch"] = "onnx",
     classes: str | None = None,
     int8: bool = False,
-    clips: str | None = None,
+    videos: str | None = None,
     workers: int = 1,
 ) -> None:
     """Write a model for other programs: ONNX or torch.export, classes and batch left open.
@@ -82,19 +82,19 @@ def export(
         format: onnx (needs the extra "export") or torch (.pt2 archives).
         classes: names separated by commas, or a file, whose texts are written as texts.npy too.
         int8: write the video graph with 8-bit weights too (onnx only), and a card of what it costs
-            in agreement and saves in time and size on CLIPS.
-        clips: manifest or folder of videos for the card.
+            in agreement and saves in time and size on VIDEOS.
+        videos: manifest or folder of videos for the card.
         workers: processes that read videos; 0 reads without them.
     """
     need(format)
     if int8 and format != "onnx":
         raise InputError("--int8 is for --format onnx")
-    if int8 and (clips is None or classes is None):
-        raise InputError("--int8 is measured on clips: give --clips and --classes")
-    if clips is not None and not int8:
-        raise InputError("--clips is for --int8")
+    if int8 and (videos is None or classes is None):
+        raise InputError("--int8 is measured on clips: give --videos and --classes")
+    if videos is not None and not int8:
+        raise InputError("--videos is for --int8")
     names = [] if classes is None else read_class_names(classes)
-    records = [] if clips is None else find_records(clips)
+    records = [] if videos is None else find_records(videos)
     recognizer = load(model)
     with whole_folder(out) as folder:
         about = export_student(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import csv as csv_format
+import json as json_format
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
+from ski_data.errors import InputError
 from ski_data.folders import whole_file
 from ski_data.progress import Progress
 from ski_vlm.class_texts import read_wording
@@ -27,18 +28,19 @@ def predict(
     templates: str | None = None,
     descriptions: str | None = None,
     top_k: int = 5,
-    format: Literal["table", "csv", "jsonl"] = "table",
     out: str | None = None,
     workers: int = 1,
     batch_size: int = 8,
     timeout: float = 30.0,
     device: str = "cpu",
+    csv: bool = False,
+    json: bool = False,
 ) -> int:
     """Rank class names for video files, from RGB alone.
 
     With --stream, segments of a long or live video: the command stream, whose options then hold.
-    A file that cannot be read is told on standard error and has a row with the error in csv and
-    jsonl; the others are still done. Exit code 1 if some could not be read, 2 if none could.
+    A file that cannot be read is told on standard error and has a row with the error in CSV and
+    JSON; the others are still done. Exit code 1 if some could not be read, 2 if none could.
 
     Args:
         video: video files, or folders that hold some.
@@ -49,13 +51,16 @@ def predict(
             with one per line ({name} is the class); by default what the model was trained with.
         descriptions: CSV id,name,description that says more of each class, averaged in by half.
         top_k: how many classes to print.
-        format: table to read; csv (video,rank,label,probability,error); jsonl, an object per video.
         out: file to write in place of standard output.
         workers: processes that read videos, which hostile files may end; 0 reads without them.
         batch_size: clips that the model sees at once.
         timeout: seconds that a process may take for one video.
         device: cpu, cuda or cuda:N.
+        csv: print lines video,rank,label,probability,error in place of a table.
+        json: print one JSON object per video in place of a table.
     """
+    if csv and json:
+        raise InputError("give --csv or --json, not both")
     names, wording = read_class_names(classes), read_wording(templates, descriptions)
     wording.check(names)
     check_top_k(top_k)
@@ -65,7 +70,8 @@ def predict(
         videos, names, top_k=top_k, workers=workers, batch_size=batch_size, timeout=timeout
     )
     with output(out) as file:
-        failed = WRITERS[format](file, _watched(found, len(videos)))
+        write = write_jsonl if json else write_csv if csv else write_table
+        failed = write(file, _watched(found, len(videos)))
     if out is not None:
         print(out)
     if not failed:
@@ -108,7 +114,7 @@ def write_table(file: TextIO, found: Iterable[Recognition]) -> int:
 
 def write_csv(file: TextIO, found: Iterable[Recognition]) -> int:
     """A row per video and class, or per error; gives how many could not be read."""
-    writer, failed = csv.writer(file, lineterminator="\n"), 0
+    writer, failed = csv_format.writer(file, lineterminator="\n"), 0
     writer.writerow(COLUMNS)
     for result in found:
         for rank, p in enumerate(result.predictions, 1):
@@ -132,12 +138,5 @@ def write_jsonl(file: TextIO, found: Iterable[Recognition]) -> int:
         else:
             failed += 1
             row["error"] = result.error
-        print(json.dumps(row, ensure_ascii=False), file=file)
+        print(json_format.dumps(row, ensure_ascii=False), file=file)
     return failed
-
-
-WRITERS: dict[str, Callable[[TextIO, Iterable[Recognition]], int]] = {
-    "table": write_table,
-    "csv": write_csv,
-    "jsonl": write_jsonl,
-}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import csv
-import json
+import json as json_format
 import logging
 import os
 import signal
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -56,10 +56,10 @@ def stream(
     span: int = StreamConfig.span,
     threshold: float | None = None,
     calibration: str | None = None,
-    format: Literal["csv", "jsonl"] = "csv",
     out: str | None = None,
     timeout: float = 10.0,
     device: str = "cpu",
+    json: bool = False,
 ) -> int:
     """Tell what goes on in long or live video, from when to when; Ctrl-C ends it.
 
@@ -81,10 +81,10 @@ def stream(
         span: windows over which is smoothed.
         threshold: least probability; windows with less show none of the classes.
         calibration: file of the command calibrate, in place of a threshold.
-        format: csv (start,end,label,score) or jsonl.
         out: file to write in place of standard output.
         timeout: seconds to wait for a camera or address.
         device: cpu, cuda or cuda:N.
+        json: print one JSON object per segment in place of lines start,end,label,score.
     """
     names, wording = read_class_names(classes), read_wording(templates, descriptions)
     wording.check(names)
@@ -105,7 +105,7 @@ def stream(
     running = Stream(recognizer, names, config)
     try:
         with growing_file(out) as file, ended_by_ctrl_c(running) as ended:
-            write = WRITERS[format](file)
+            write = jsonl_writer(file) if json else csv_writer(file)
             try:
                 for segment in running.segments(source, timeout=timeout):
                     write(segment)
@@ -195,12 +195,9 @@ def jsonl_writer(file: TextIO) -> Callable[[Segment], None]:
 
     def write(segment: Segment) -> None:
         row = {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(segment).items()}
-        print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
+        print(json_format.dumps(row, ensure_ascii=False), file=file, flush=True)
 
     return write
-
-
-WRITERS = {"csv": csv_writer, "jsonl": jsonl_writer}
 
 
 def calibrate(

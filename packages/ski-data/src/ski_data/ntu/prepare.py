@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,7 +29,7 @@ from ski_data.ntu.denoise import denoise
 from ski_data.ntu.names import parse_name
 from ski_data.ntu.recordings import Recording, close_archives, find_recordings, fingerprint
 from ski_data.ntu.skeleton_file import parse_skeleton, read_skeleton
-from ski_data.processes import end_with_parent, keep_freed_memory
+from ski_data.processes import end_with_parent, keep_freed_memory, worker_count
 from ski_data.progress import Progress
 from ski_data.splits import dataset_classes
 from ski_data.store import SingleBody, SkeletonStore, StoreWriter
@@ -66,7 +65,7 @@ def prepare(
     dataset: Dataset,
     raw: str,
     out: str,
-    workers: int = 0,
+    workers: int | None = None,
     missing: str | None = None,
     classes: str | None = None,
 ) -> None:
@@ -83,7 +82,7 @@ def prepare(
         raw: Folder that holds the files or zip archives of them, at any depth, or one zip archive;
             archives are read without unpacking.
         out: Store to make; it must not be there yet.
-        workers: Processes; 0 means one per CPU.
+        workers: Processes; by default one per CPU, 0 works in this one.
         missing: Text file with recordings to leave out, one name a line, instead of NTU's list.
         classes: Label file (CSV with id,name) with the actions in order, where they are not NTU's.
 
@@ -125,7 +124,7 @@ def prepare_store(
     missing: Collection[str] = (),
     bodies: int = 2,
     single_body: SingleBody = "zero",
-    workers: int = 0,
+    workers: int | None = None,
     expected: int | None = None,
 ) -> None:
     """What :func:`prepare` does, for any recordings with NTU names.
@@ -138,7 +137,7 @@ def prepare_store(
         missing: Names of recordings to leave out.
         bodies: M of every clip; 1 where every recording holds a single person.
         single_body: What the second slot of a one-body clip holds when it is read.
-        workers: Processes; 0 means one per CPU.
+        workers: Processes; by default one per CPU, 0 works in this one.
         expected: How many recordings the whole data set has; others are remarked on.
 
     Raises:
@@ -147,8 +146,7 @@ def prepare_store(
         SkiDataError: The store cannot be written, or a worker process was ended.
         ExistingOutputError: ``out`` is there already.
     """
-    if workers < 0:
-        raise InputError(f"workers must be 0 (one per CPU) or more, not {workers}")
+    processes = worker_count(workers)
     if out.exists():
         raise ExistingOutputError(f"{out} is there already; name another folder or remove it")
     recordings = _find(raw, last_setup, missing, classes)
@@ -165,7 +163,7 @@ def prepare_store(
     with writer:
         if done := len(writer):
             log.info("%s: %d of %d clips are there from an earlier run", out, done, len(recordings))
-        _add_all(writer, recordings[done:], workers or os.cpu_count() or 1, f"prepare {raw.name}")
+        _add_all(writer, recordings[done:], processes, f"prepare {raw.name}")
     log.info("%s: %d clips", out, len(recordings))
 
 

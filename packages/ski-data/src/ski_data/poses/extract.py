@@ -61,7 +61,7 @@ def poses(
         people: Most people that are looked for in a picture.
         python: Interpreter of an environment with mediapipe 0.10.21; else SKI_POSE_PYTHON says it,
             or hatch's environment `pose` in a checkout.
-        workers: Pose processes.
+        workers: Processes that look for poses; at least 1, as MediaPipe has its own.
     """
     records = _records(inputs)
     nobody = extract_poses(

@@ -21,10 +21,11 @@ import numpy as np
 from ski_data import __version__
 from ski_data.classes import ClassSet, write_classes
 from ski_data.config import to_plain
-from ski_data.errors import ExistingOutputError, InputError
+from ski_data.errors import ExistingOutputError
 from ski_data.manifest import Record, write_manifest
 from ski_data.ntu.names import NtuName
 from ski_data.ntu.skeleton_file import write_skeleton
+from ski_data.processes import worker_count
 from ski_data.splits import ZeroShotSplit, write_split
 from ski_data.synthetic import body as kinematics
 from ski_data.synthetic import camera as cameras
@@ -43,7 +44,7 @@ def make_adl_mini(
     folder: Path,
     config: AdlMiniConfig = DEFAULT,
     *,
-    workers: int = 0,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write adl-mini to ``folder``, or return at once if it is already there.
@@ -51,7 +52,7 @@ def make_adl_mini(
     Args:
         folder: Where it goes; it appears only when all of it is written.
         config: Size and seed.
-        workers: Processes; 0 for all cores, 1 for this process alone.
+        workers: Processes; by default one per CPU, 0 works in this one.
         progress: Called with the clips done and the clips in total.
 
     Returns:
@@ -62,8 +63,7 @@ def make_adl_mini(
         InputError: A negative number of workers.
     """
     folder = Path(folder)
-    if workers < 0:
-        raise InputError(f"workers must be 0 (all cores) or more, got {workers}")
+    processes = worker_count(workers)
     if folder.exists():
         _check_existing(folder, config)
         return folder
@@ -73,7 +73,7 @@ def make_adl_mini(
     )
     try:
         partial.chmod(0o755)
-        _write(partial, config, workers or (os.cpu_count() or 1), progress)
+        _write(partial, config, processes, progress)
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -13,11 +13,11 @@ from ski_data.synthetic.dataset import make_adl_mini
 def synthesize(
     out: str,
     seed: int = DEFAULT.seed,
-    subjects: int = DEFAULT.subjects,
+    n_subjects: int = DEFAULT.subjects,
     repetitions: int = DEFAULT.repetitions,
-    cameras: int = DEFAULT.cameras,
+    n_cameras: int = DEFAULT.cameras,
     size: int = DEFAULT.size,
-    workers: int = 0,
+    workers: int | None = None,
     json: bool = False,
 ) -> None:
     """Make adl-mini: rendered videos, skeletons and manifests of 25 daily actions.
@@ -26,16 +26,16 @@ def synthesize(
 
     Args:
         out: Folder to make.
-        seed: The same seed gives the same data.
-        subjects: Performers; the last three of eight, rounded, are test subjects.
+        seed: Of the data; the same seed gives the same.
+        n_subjects: How many people act; the last three of eight, rounded, are for the test.
         repetitions: How often each of them acts each class.
-        cameras: Views, 1 to 3.
+        n_cameras: How many views, 1 to 3.
         size: Width and height of the videos in pixels, even.
-        workers: Processes; 0 for all cores.
+        workers: Processes; by default one per CPU, 0 works in this one.
         json: Print the data's description as one JSON object instead of the folder.
     """
     config = AdlMiniConfig(
-        seed=seed, subjects=subjects, repetitions=repetitions, cameras=cameras, size=size
+        seed=seed, subjects=n_subjects, repetitions=repetitions, cameras=n_cameras, size=size
     )
     with Progress("adl-mini", config.clips) as progress:
         folder = make_adl_mini(

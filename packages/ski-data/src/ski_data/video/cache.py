@@ -19,7 +19,7 @@ from ski_data.errors import ExistingOutputError, InputError, SkiDataError
 from ski_data.folders import missing_parents, remove_empty
 from ski_data.manifest import Record, read_manifest
 from ski_data.poses.keypoints import PoseStore
-from ski_data.processes import locked
+from ski_data.processes import locked, worker_count
 from ski_data.video.cache_run import LOCK, STORE, Run, listed
 from ski_data.video.clips import CacheConfig, Crop, CropMissing
 from ski_data.video.crop import MARGIN
@@ -62,7 +62,7 @@ def write_video_store(
         records: Clips with a ``video`` file; names must differ.
         skip_bad: Leave out clips that cannot be used and list them in ``FOLDER.rejected.jsonl``
             (name, video, reason).
-        workers: Processes that decode.
+        workers: Processes that decode; 0 decodes in this one.
         progress: Show it on standard error.
         **settings: Fields of :class:`CacheConfig`.
 
@@ -81,8 +81,7 @@ def write_video_store(
     config = CacheConfig(**settings)
     if folder.exists():
         raise ExistingOutputError(f"{folder} is there already; name another folder or remove it")
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, not {workers}")
+    processes = worker_count(workers)
     _check_records(records, config)
     work = folder.with_name(f".{folder.name}.partial")
     rejected = rejected_list(folder)
@@ -95,7 +94,7 @@ def write_video_store(
         with _writing(folder):
             work.mkdir(parents=True, exist_ok=True)
             lock = locked(work / LOCK)
-            run = Run(work, records, config, workers, progress)
+            run = Run(work, records, config, processes, progress)
             run.go(rejected if skip_bad else None)
             os.replace(work / STORE, folder)
             run.done.clear()
@@ -144,7 +143,7 @@ def cache(
         short_side: Pixels of the frames' shorter side.
         max_frames: Longer videos are thinned to this many evenly spread frames.
         skip_bad: Leave out clips that cannot be used and list them in OUT.rejected.jsonl.
-        workers: Processes that decode.
+        workers: Processes that decode; 0 decodes in this one.
     """
     records = read_manifest(manifest)
     if privacy == "skeleton-only":

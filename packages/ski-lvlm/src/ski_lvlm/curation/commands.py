@@ -56,7 +56,7 @@ def caption(
         model: image-text model of transformers, hub id or folder.
         videos: folder with NAME.mp4 of the clips, such as crops, instead of the manifest's videos;
             clips that are not there are left out.
-        device: where to compute, such as cuda:0.
+        device: cpu, cuda or cuda:N.
     """
     records = read_manifest(manifest)
     if videos is not None:
@@ -109,7 +109,7 @@ def qa(
         seed: of the first attempt; 0 decodes greedily.
         requests_per_minute: limit for an endpoint.
         timeout: seconds until a request is given up.
-        device: where a local model computes, such as cuda:0.
+        device: cpu, cuda or cuda:N, of a local model.
         json: print one JSON object.
     """
     texts = read_captions(captions)
@@ -150,18 +150,18 @@ def qa(
     return 1 if summary.failed else 0
 
 
-def convert(pairs: str, out: str, *, flat: bool = False, skeletons: bool = True) -> None:
+def convert(pairs: str, out: str, *, flat: bool = False, skeleton_tokens: bool = True) -> None:
     """Turn pairs into the published training format, or into a flat list.
 
     Args:
         pairs: what curate-qa wrote, or any form that ski-data check-instructions reads.
         out: JSON file to write.
         flat: a list of video_id, q and a.
-        skeletons: with places for skeleton features.
+        skeleton_tokens: with places for skeleton features.
     """
     found = read_pairs_file(pairs)
     if flat:
         write_flat(found, out)
     else:
-        write_conversations(found, out, skeletons=skeletons)
+        write_conversations(found, out, skeletons=skeleton_tokens)
     print(f"{out}: {len(found)} pairs")

@@ -45,7 +45,7 @@ def concepts(
         sentence: a sentence encoder (transformers id or local folder) for the captions instead of
             CLIP's text tower.
         clip: which CLIP gives text and image vectors.
-        device: cpu, or an accelerator such as cuda.
+        device: cpu, cuda or cuda:N.
     """
     if captions is None and videos is None:
         raise InputError("give --captions, --videos or both")

@@ -27,7 +27,7 @@ def convert(
     to: Literal["ours", "published"] = "ours",
     source: Literal["official", "ski", "stgcn", "shift_gcn"] = "official",
     prefix: str = "",
-    model: HyperformerConfig = HyperformerConfig(output=None),  # noqa: B008 (frozen)
+    hyperformer: HyperformerConfig = HyperformerConfig(output=None),  # noqa: B008 (frozen)
     stgcn: StgcnConfig = StgcnConfig(output=None),  # noqa: B008
     shift_gcn: ShiftGcnConfig = ShiftGcnConfig(output=None),  # noqa: B008
 ) -> None:
@@ -41,7 +41,7 @@ def convert(
             head to the text width), stgcn or shift_gcn.
         prefix: what the encoder's entries begin with in a larger model, such as encoder. in SMIE
             or pretraining_model. in STAR; other entries are left out.
-        model: sizes of a Hyperformer; the output width is taken from the file.
+        hyperformer: sizes of a Hyperformer; the output width is taken from the file.
         stgcn: sizes of an ST-GCN, likewise.
         shift_gcn: sizes of a Shift-GCN, likewise.
     """
@@ -59,7 +59,7 @@ def convert(
         write_weights(target, {prefix + name: value for name, value in theirs.items()})
     else:
         sizes: dict[str, EncoderConfig] = {
-            "hyperformer": model,
+            "hyperformer": hyperformer,
             "stgcn": stgcn,
             "shift_gcn": shift_gcn,
         }

@@ -28,8 +28,8 @@ def features(
     store: str,
     out: str,
     *,
-    window: int | None = None,
-    stream: str | None = None,
+    frames: int | None = None,
+    skeleton_stream: str | None = None,
     extract: ExtractConfig = ExtractConfig(),  # noqa: B008 (frozen)
     dataset: str | None = None,
     device: str = "cpu",
@@ -40,16 +40,17 @@ def features(
         model: model folder of a skeleton encoder.
         store: skeleton store.
         out: file to write, .safetensors.
-        window: frames of a clip, where the folder does not say what its training used.
-        stream: joint, bone, joint_motion or bone_motion, the same.
+        frames: frames of a clip that the encoder gets; by default as in its training, which a
+            converted folder does not tell.
+        skeleton_stream: joint, bone, joint_motion or bone_motion, likewise.
         extract: what to keep besides pooled features.
         dataset: ntu60, ntu120 or pku-mmd, where the store names no classes.
-        device: where the encoder runs.
+        device: cpu, cuda or cuda:N.
     """
     where = check_device(device)
     target = check_output(out)
     encoder = load_encoder(model)
-    feeder = changed_feeder(encoder.feeder, window, stream)
+    feeder = changed_feeder(encoder.feeder, frames, skeleton_stream)
     classes = None if dataset is None else dataset_classes(dataset)
     with Progress("features", total=1) as progress:
         found = extract_features(
