@@ -87,7 +87,7 @@ def test_the_page_shows_what_it_promises():
     assert packages == ["ski-data", "ski-skeleton", "ski-eval", "ski-vlm"]
     assert sum(file.endswith(".yaml") for file in files) == 3
     touched = {block.file for block in blocks() if block.language == "diff"}
-    assert len(touched) == 5  # a registry each; a student has two
+    assert len(touched) == 4  # a registry each
 
 
 def test_a_change_must_fit():

@@ -83,7 +83,7 @@ RULES = {
     "concurrency": Rule("int", {4, 8}, r"at once$"),
     "copy": Rule("text", {None}, r"^name of a recipe to write"),
     "data": Rule("text texts", {None, ()}, r"\bfolder\b"),
-    "dataset": Rule("text", {NAMES, None}, r"^ntu60|^name of the data"),
+    "dataset": Rule("text", {NAMES, None}, r"^ntu60|^name of (the data|one)"),
     "descriptions": Rule("text", {None}, r"^csv id,name,description"),
     "device": Rule("text", {"cpu"}, r"^cpu, cuda or cuda:n"),
     "dry_run": Rule("switch", {False}, r"^print .* (train|do) nothing$"),

@@ -121,7 +121,9 @@ def _recipes() -> tuple[str, ...]:
 
 def _with_values(option: Argument) -> Argument:
     """Values of options that are the same everywhere."""
-    values = {"device": DEVICES, "classes": ("ntu60", "ntu120", "pku-mmd", "adl-mini")}
+    from apps.cli.recognize import NAMED
+
+    values = {"device": DEVICES, "classes": NAMED}
     if option.choices or option.name not in values:
         return option
     return Argument(option.name, option.kind, False, values[option.name], option.help)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from ski_data.errors import InputError, MissingFileError
-from ski_data.splits import dataset_classes
+from ski_data.splits import DATASETS, dataset_classes
 
 log = logging.getLogger(__name__)
 
 PUBLISHED = "ViT-B-16/openai"
 """The model that is there for all: CLIP as it was published."""
-DATASETS = ("ntu60", "ntu120", "pku-mmd", "adl-mini")
+ADL_MINI = "adl-mini"
+NAMED = (*DATASETS, ADL_MINI)
 """Data sets whose classes can be named as one."""
 DISTILLED = "ski-vificlip-seed"
 """What the main job calls its students that learned from skeletons, before the seed."""
@@ -44,8 +45,8 @@ def recognize(
 
     Args:
         video: video files, or folders that hold some.
-        classes: names separated by commas; a file with one per line or columns id,name; or ntu60,
-            ntu120, pku-mmd, adl-mini: the classes of that data set.
+        classes: names separated by commas; a file with one per line or columns id,name; or the
+            name of a data set, such as ntu60, for its classes.
         model: a run folder, also of `ski demo`; a model folder; or a CLIP as it comes, such as
             ViT-B-16/openai, ViT-B-16/FILE or hf-hub:OWNER/NAME.
         templates: ways to name a class whose texts are averaged: name, photo, froster, or a file
@@ -102,8 +103,8 @@ def recognize_stream(
 
     Args:
         source: a video file; a camera's number such as 0; or an address (rtsp://, http://, ...).
-        classes: names separated by commas; a file with one per line or columns id,name; or ntu60,
-            ntu120, pku-mmd, adl-mini: the classes of that data set.
+        classes: names separated by commas; a file with one per line or columns id,name; or the
+            name of a data set, such as ntu60, for its classes.
         model: a run folder, also of `ski demo`; a model folder; or a CLIP as it comes, such as
             ViT-B-16/openai, ViT-B-16/FILE or hf-hub:OWNER/NAME.
         templates: ways to name a class whose texts are averaged: name, photo, froster, or a file
@@ -150,11 +151,11 @@ def class_names(classes: str) -> str:
     """
     if not classes.strip(" ,"):
         raise InputError(
-            f"--classes is empty; name some as 'wave,sit down', a file, or {', '.join(DATASETS)}"
+            f"--classes is empty; name some as 'wave,sit down', a file, or {', '.join(NAMED)}"
         )
-    if classes not in DATASETS:
+    if classes not in NAMED:
         return classes
-    if classes == "adl-mini":
+    if classes == ADL_MINI:
         from ski_data.synthetic.classes import ACTIONS
 
         return ",".join(action.name for action in ACTIONS)

@@ -12,11 +12,9 @@ from starlette.types import Scope
 
 from apps.serve import app as serve
 from apps.serve.settings import Settings
-from ski_data.splits import dataset_classes
+from ski_data.splits import DATASETS, dataset_classes
 
 STATIC = Path(__file__).parent / "static"
-LISTS = {"ntu60": "NTU RGB+D 60", "ntu120": "NTU RGB+D 120", "pku-mmd": "PKU-MMD"}
-"""Data sets whose class names can be loaded, with their titles."""
 RULES = "; ".join(
     (
         "default-src 'none'",
@@ -53,8 +51,8 @@ def class_lists() -> dict[str, Any]:
     """Class names of known data sets: ``{"lists": [{"id", "title", "names"}]}``."""
     return {
         "lists": [
-            {"id": key, "title": title, "names": list(dataset_classes(key).names)}
-            for key, title in LISTS.items()
+            {"id": key, "title": known.title, "names": list(dataset_classes(key).names)}
+            for key, known in DATASETS.items()
         ]
     }
 

@@ -13,17 +13,19 @@ from ski_skeleton.train import learning_rate
 
 FOLDER = files("ski_skeleton") / "recipes"
 NAMES = sorted(i.name for i in FOLDER.iterdir() if i.name.startswith("skeletonclip_"))
+PUBLISHED = [name for name in NAMES if "_ntu" in name]
+"""Those of published splits; others are of people's own data."""
 PEOPLE = {"ntu60": (20, 40), "ntu120": (53, 106)}
 """People that train in the cross-subject protocol, of how many."""
 
 
 def test_there_is_one_per_published_split():
-    splits = {read_recipe(FOLDER / name).data.split for name in NAMES}
-    assert splits == {"ntu60/55-5", "ntu60/48-12", "ntu120/110-10", "ntu120/96-24"}
-    assert len(splits) == len(NAMES)
+    splits = {read_recipe(FOLDER / name).data.split for name in PUBLISHED}
+    assert splits >= {"ntu60/55-5", "ntu60/48-12", "ntu120/110-10", "ntu120/96-24"}
+    assert len(splits) == len(PUBLISHED)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_recipe_fits_together(name):
     recipe = read_recipe(FOLDER / name)
     split = zero_shot_split(recipe.data.split)

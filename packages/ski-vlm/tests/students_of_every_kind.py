@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from ski_skeleton.text import ClipConfig
-from ski_vlm.students import (
-    FrosterConfig,
-    PromptedConfig,
-    Student,
-    ViFiClipConfig,
-    XClipConfig,
-    build_student,
-)
+from ski_vlm.students import STUDENTS, Student, build_student
 
-KINDS = {
-    "vifi-clip": (ViFiClipConfig, {}),
-    "vifi-clip-prompted": (PromptedConfig, {"image_depth": 2, "text_depth": 1}),
-    "x-clip": (XClipConfig, {}),
-    "froster": (FrosterConfig, {}),
-}
+KINDS = {name: (kind.config, {}) for name, kind in STUDENTS.items()}
+KINDS["vifi-clip-prompted"][1].update(image_depth=2, text_depth=1)  # as deep as the tiny towers
 
 
 def of_kind(kind: str, sizes: object, **more: object) -> Student:

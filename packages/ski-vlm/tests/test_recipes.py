@@ -14,23 +14,21 @@ FOLDER = files("ski_vlm") / "recipes"
 NAMES = sorted(item.name for item in FOLDER.iterdir() if item.name.endswith(".yaml"))
 
 
-def test_files_are_what_the_table_says():
+def test_files_of_the_table_are_what_it_says():
     wanted = {
         vlm_recipes.recipe_name(row, split): vlm_recipes.recipe_text(row, split)
         for row in vlm_recipes.ROWS
         for split in vlm_recipes.SPLITS
     }
-    assert {name: (FOLDER / name).read_text(encoding="utf-8") for name in NAMES} == wanted
+    assert set(wanted) <= set(NAMES)  # others are no rows of the paper's tables
+    assert {name: (FOLDER / name).read_text(encoding="utf-8") for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_recipe_fits_together(name):
     recipe = read_recipe(FOLDER / name)
-    assert (
-        recipe.data.split.replace("/", "_")
-        == name.removesuffix(".yaml").rpartition("ntu")[1]
-        + (name.removesuffix(".yaml").rpartition("ntu")[2])
-    )
+    if recipe.data.split is not None:  # a published one, which the name tells
+        assert name.endswith(f"_{recipe.data.split.replace('/', '_')}.yaml")
     clip = recipe.student.clip
     assert clip.architecture in open_clip.list_models()
     tags = open_clip.list_pretrained_tags_by_model(clip.architecture)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ski_data.classes import ClassSet, parse_classes
 from ski_data.errors import InputError
@@ -22,7 +23,23 @@ _OFFICIAL = {
     "ntu120/110-10": "zsl_110-10",
     "ntu120/96-24": "zsl_96-24",
 }
-_SIZES = {"ntu60": 60, "ntu120": 120, "pku-mmd": 51}
+
+
+class DataSet(NamedTuple):
+    """A data set whose class names come with the package."""
+
+    title: str
+    file: str
+    """Label file among the package's resources; its first classes are meant."""
+    classes: int
+
+
+DATASETS: Mapping[str, DataSet] = {
+    "ntu60": DataSet("NTU RGB+D 60", "ntu120_actions.csv", 60),
+    "ntu120": DataSet("NTU RGB+D 120", "ntu120_actions.csv", 120),
+    "pku-mmd": DataSet("PKU-MMD", "pku_mmd_actions.csv", 51),
+}
+"""By the name that commands and recipes take."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +102,15 @@ def split_names() -> list[str]:
 
 
 def dataset_classes(dataset: str) -> ClassSet:
-    """All classes of ``ntu60``, ``ntu120`` or ``pku-mmd``, in the data set's order.
+    """All classes of one of ``DATASETS``, in the data set's order.
 
     Raises:
         InputError: Unknown data set.
     """
-    if dataset not in _SIZES:
-        raise InputError(f"unknown data set {dataset!r}; known: {', '.join(_SIZES)}")
-    file = "pku_mmd_actions.csv" if dataset == "pku-mmd" else "ntu120_actions.csv"
-    return _read(file).subset(range(_SIZES[dataset]))
+    if dataset not in DATASETS:
+        raise InputError(f"unknown data set {dataset!r}; known: {', '.join(DATASETS)}")
+    known = DATASETS[dataset]
+    return _read(known.file).subset(range(known.classes))
 
 
 def zero_shot_split(name: str) -> ZeroShotSplit:

@@ -12,12 +12,9 @@ import numpy as np
 from ski_eval import __version__, command, scoring
 from ski_eval.accuracy import confusion_matrix, per_class_accuracy
 from ski_eval.calibration import calibration_error
-from ski_eval.caption_command import captions
 from ski_eval.comparison import compare_files
-from ski_eval.judge_command import judge
 from ski_eval.predictions import load_predictions
 from ski_eval.rejection import reject_unseen
-from ski_eval.report_command import report
 from ski_eval.results import ResultCard, card_json, read_card, read_cards
 from ski_eval.seeds import over_seeds
 from ski_eval.segments import THRESHOLDS, detection, read_segments
@@ -304,7 +301,7 @@ def segments(
     print(f"\n{len(theirs)} segments of {len(found[0].by_class)} classes in {n} videos.")
 
 
-COMMANDS: dict[str, Callable[..., object]] = {
+COMMANDS: dict[str, Callable[..., object] | str] = {
     "show": show,
     "table": table,
     "score": score,
@@ -313,10 +310,11 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "calibration": calibration,
     "reject": reject,
     "segments": segments,
-    "report": report,
-    "captions": captions,
-    "judge": judge,
+    "report": "ski_eval.report_command:report",
+    "captions": "ski_eval.caption_command:captions",
+    "judge": "ski_eval.judge_command:judge",
 }
+"""Functions, or where they are: these are imported when the command runs or is listed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

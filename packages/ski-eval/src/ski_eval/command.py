@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_origin, get_type_hints
@@ -35,8 +36,16 @@ class Parser(ArgumentParser):
             self.error(f"{found[0] if found else 'a settings file'}: not UTF-8 text")
 
 
+def load(command: Callable[..., object] | str) -> Callable[..., object]:
+    """A command, imported if it is given as ``module:function``."""
+    if not isinstance(command, str):
+        return command
+    module, _, name = command.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def run(
-    commands: dict[str, Callable[..., object]],
+    commands: Mapping[str, Callable[..., object] | str],
     argv: Sequence[str] | None = None,
     *,
     prog: str,
@@ -47,7 +56,8 @@ def run(
 
     Options, help and ``--config FILE`` come from the functions' signatures and docstrings. A
     ``bool`` option stands alone (``--json``) and a first parameter that is a list takes as many
-    arguments as are given. Standard output is for results, standard error for the log. Exit codes:
+    arguments as are given. Commands given as ``module:function`` are imported when they are asked
+    for. Standard output is for results, standard error for the log. Exit codes:
     0 done, 1 failed, 2 wrong usage or input, or a file that cannot be read or
     written (one line, no traceback).
     """
@@ -55,13 +65,15 @@ def run(
     if args[:1] == ["--version"]:
         print(f"{prog} {version}")
         return 0
-    if args and args[0] in commands:
-        args = [args[0], *_plain_arguments(commands[args[0]], args[1:])]
+    asked = args[:1] if args and args[0] in commands else commands
+    found = {name: load(commands[name]) for name in asked}
+    if args and args[0] in found:
+        args = [args[0], *_plain_arguments(found[args[0]], args[1:])]
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
         with _log_on_stderr():
             code = CLI(
-                commands,
+                found,
                 args=args,
                 prog=prog,
                 description=description,

@@ -21,11 +21,8 @@ from ski_vlm.distill import ScdConfig
 from ski_vlm.distill.feature import FeatureConfig
 from ski_vlm.distill.residual import ResidualConfig
 from ski_vlm.errors import ConfigError
-from ski_vlm.students import FrosterConfig, PromptedConfig, ViFiClipConfig, XClipConfig
+from ski_vlm.students import StudentSettings, ViFiClipConfig
 from ski_vlm.tasks import FineTuneConfig
-
-StudentSettings = ViFiClipConfig | PromptedConfig | XClipConfig | FrosterConfig
-"""Settings of a student, told apart by their ``kind``."""
 
 
 @dataclass(frozen=True)

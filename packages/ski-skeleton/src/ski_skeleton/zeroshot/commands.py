@@ -44,7 +44,7 @@ def features(
             converted folder does not tell.
         skeleton_stream: joint, bone, joint_motion or bone_motion, likewise.
         extract: what to keep besides pooled features.
-        dataset: ntu60, ntu120 or pku-mmd, where the store names no classes.
+        dataset: name of one whose classes are known, such as ntu60, where the store names none.
         device: cpu, cuda or cuda:N.
     """
     where = check_device(device)

@@ -5,6 +5,7 @@ from ski_vlm.students.froster import Froster, FrosterConfig
 from ski_vlm.students.prompting import PromptedConfig, PromptedViFiClip, add_prompts
 from ski_vlm.students.registry import (
     STUDENTS,
+    StudentSettings,
     build_student,
     folder_config,
     load_student,
@@ -22,6 +23,7 @@ __all__ = [
     "Student",
     "StudentConfig",
     "StudentOutput",
+    "StudentSettings",
     "ViFiClip",
     "ViFiClipConfig",
     "XClip",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +30,15 @@ class Kind(NamedTuple):
 
 
 STUDENTS: Mapping[str, Kind] = {
-    "froster": Kind(FrosterConfig, Froster),
     "vifi-clip": Kind(ViFiClipConfig, ViFiClip),
     "vifi-clip-prompted": Kind(PromptedConfig, PromptedViFiClip),
     "x-clip": Kind(XClipConfig, XClip),
+    "froster": Kind(FrosterConfig, Froster),
 }
 """Settings and model by kind; also the kinds of model folders that hold a student."""
+
+StudentSettings = reduce(or_, [kind.config for kind in STUDENTS.values()])
+"""Settings of a student, told apart by their ``kind``; those that name none are the first's."""
 
 
 def build_student(config: StudentConfig) -> Student:
