@@ -20,7 +20,11 @@ def test_seeds_summary():
     expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert (found.mean, found.sd, found.n) == (pytest.approx(0.74), pytest.approx(0.04), 3)
     assert (found.interval.low, found.interval.high) == pytest.approx(expected)
+    cut = seeds_summary([0.9, 1.0, 0.6]).share_interval
+    assert cut.low > 0.0
+    assert cut.high == 1.0
     single = seeds_summary([0.7])
+    assert single.share_interval is None
     assert (single.mean, single.sd, single.interval) == (0.7, None, None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +36,14 @@ class SeedsSummary:
     sd: float | None
     interval: Interval | None
     n: int
+
+    @property
+    def share_interval(self) -> Interval | None:
+        """The interval of a share, cut to 0..1, which Student's t does not know of."""
+        if self.interval is None:
+            return None
+        low, high = max(self.interval.low, 0.0), min(self.interval.high, 1.0)
+        return replace(self.interval, low=low, high=high)
 
 
 def seeds_summary(values: ArrayLike, level: float = 0.95) -> SeedsSummary:

@@ -14,7 +14,6 @@ from torch import Tensor
 from ski_data.config import from_plain, to_plain
 from ski_data.manifest import Record
 from ski_eval import (
-    Interval,
     Predictions,
     ResultCard,
     Score,
@@ -299,7 +298,7 @@ def make_cards(
                     metric=metric,
                     value=several.mean if several else values[0],
                     n=rows[0].n,
-                    interval=_within(several.interval) if several else rows[0].interval,
+                    interval=several.share_interval if several else rows[0].interval,
                     n_classes=rows[0].n_classes,
                     seeds=recipe.seeds,
                     split_hash=clips.split_hash,
@@ -310,10 +309,3 @@ def make_cards(
                 )
             )
     return cards
-
-
-def _within(interval: Interval | None) -> Interval | None:
-    """An interval of a share, cut to 0..1, which Student's t does not know of."""
-    if interval is None:
-        return None
-    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ski_data.config import to_plain
 from ski_eval import (
-    Interval,
     Predictions,
     ResultCard,
     Score,
@@ -97,7 +95,7 @@ def make_cards(data: Prepared, outcomes: Sequence[Outcome], seconds: float) -> l
                 metric=metric,
                 value=None if not values else (several.mean if several else values[0]),
                 n=rows[0].n,
-                interval=_within(several.interval) if several else rows[0].interval,
+                interval=several.share_interval if several else rows[0].interval,
                 n_classes=rows[0].n_classes,
                 seeds=recipe.seeds,
                 split_hash=data.split.hash,
@@ -111,10 +109,3 @@ def make_cards(data: Prepared, outcomes: Sequence[Outcome], seconds: float) -> l
             )
         )
     return cards
-
-
-def _within(interval: Interval | None) -> Interval | None:
-    """An interval of a share, cut to 0..1, which Student's t does not know of."""
-    if interval is None:
-        return None
-    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
