@@ -50,8 +50,8 @@ def tables() -> str:
 def length(recipe: dict[str, Any]) -> str:
     """Epochs and clips of a step of a recipe's parts, as they stand in it."""
     parts = {name: recipe[name] for name in ("classify", "align", "train") if name in recipe}
-    if "epochs" in recipe:
-        parts = {"": recipe}
+    if "epochs" in recipe or list(parts) == ["train"]:
+        parts = {"": parts.get("train", recipe)}
     said = [
         f"{name} {part['epochs']} x {part['batch_size']}".strip()
         for name, part in parts.items()
