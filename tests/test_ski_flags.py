@@ -82,6 +82,7 @@ RULES = {
     "colour_width": Rule("int", {1920}, r"^width of the picture that .* refer to"),
     "concurrency": Rule("int", {4, 8}, r"at once$"),
     "copy": Rule("text", {None}, r"^name of a recipe to write"),
+    "csv": Rule("switch", {False}, r"^print lines"),
     "data": Rule("text texts", {None, ()}, r"\bfolder\b"),
     "dataset": Rule("text", {NAMES, None}, r"^ntu60|^name of (the data|one)"),
     "descriptions": Rule("text", {None}, r"^csv id,name,description"),
