@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.bench.jobs import ordered
 from benchmarks.bench.mistakes import READABLE, by_column
-from benchmarks.bench.paper import ORDER
+from benchmarks.bench.paper import ORDER, heading
 from benchmarks.bench.requests import Request
 
 ROOT = Path(__file__).parents[1]
@@ -74,8 +74,7 @@ def test_the_report_has_every_table(killed):
     out, _, _ = killed
     text = (out / "report.md").read_text(encoding="utf-8")
     for name in ORDER:
-        title = name.replace("table", "Table ").replace("figure", "Figure ")
-        assert f"## {title}" in text, name
+        assert f"## {heading(name)}" in text, name
     assert "not finished" not in text
     assert "lacks data" not in text
     page = (out / "report.html").read_text(encoding="utf-8")

@@ -146,7 +146,7 @@ def test_methods_stand_class_by_class_once(tmp_path):
         Cell("table1", "vificlip", "unseen classes", "adl-mini", (scored(tmp_path, "b", 3),)),
     ]
     (methods,) = mistakes.by_column(cells, tmp_path).values()
-    assert [one.title for one in methods] == ["SKI-ViFi-CLIP", "ViFi-CLIP"]
+    assert [one.title for one in methods] == ["Table 1: SKI-ViFi-CLIP", "Table 1: ViFi-CLIP"]
     assert methods[0].matrix.tolist()[0] == [6, 4, 0, 0]
     assert methods[0].by_class == ["60.0", "", "", ""]
     page = report.page(list(report.sections(cells, tmp_path)), cells, tmp_path).html()
@@ -159,7 +159,7 @@ def test_published_rows_that_are_not_run_stand_with_their_sources(tmp_path):
     text = report.write_report(tmp_path)
     assert "Table 6, adl-mini, tiny" in text
     assert "not finished" in text
-    anchors = text.partition("## anchors")[2]
+    anchors = text.partition("## Anchors")[2]
     row = cells_of(line_of(anchors, "FS-VAE (ICCV 2025)"))
     assert row[1:] == [
         "86.9",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.bench.cells import Cell, done_results
-from benchmarks.bench.paper import read_table
+from benchmarks.bench.paper import heading, read_table
 from ski_eval import Report, confusion_matrix, confusion_matrix_figure, load_predictions
 
 READABLE = 24
@@ -42,7 +42,8 @@ def mistakes_of(cell: Cell, runs: Path) -> Mistakes | None:
     found = [load_predictions(path) for result in results for path in result.paths(runs)]
     classes = tuple(found[0].classes)
     matrix = sum(confusion_matrix(one.predicted, one.labels, len(classes)) for one in found)
-    return Mistakes(read_table(cell.table).row(cell.row).title, classes, np.asarray(matrix))
+    title = f"{heading(cell.table)}: {read_table(cell.table).row(cell.row).title}"
+    return Mistakes(title, classes, np.asarray(matrix))
 
 
 def by_column(cells: Iterable[Cell], runs: Path) -> dict[tuple[str, str], list[Mistakes]]:
@@ -67,6 +68,7 @@ def add_mistakes(report: Report, cells: Iterable[Cell], runs: Path) -> None:
                 report.add_gallery(
                     "Which class is taken for which, percent of the true class",
                     [_picture(one) for one in group],
+                    wide=True,
                 )
 
 

@@ -29,6 +29,8 @@ ORDER = (
     "anchors",
 )
 """Names of the tables, as they are run and reported."""
+HEADINGS = {"c2vl": "C2VL", "anchors": "Anchors"}
+"""Of those that the harness adds."""
 Method = Literal["video", "skeleton", "zeroshot", "lvlm", "c2vl", "attention"]
 """How a row comes about: a recipe of ski-vlm, SkeletonCLIP, a method of ``ski-skeleton zeroshot``,
 a recipe of ski-lvlm, a protocol on a C2VL encoder, pictures of a video recipe."""
@@ -164,3 +166,9 @@ def chosen_tables(names: tuple[str, ...], only: str | None) -> tuple[PaperTable,
         raise InputError(f"no rows {odd}; there are {', '.join(dict.fromkeys(known))}")
     kept = [replace(t, rows=tuple(r for r in t.rows if r.id in wanted)) for t in tables]
     return tuple(table for table in kept if table.rows)
+
+
+def heading(table: str) -> str:
+    """How a table is called in a report."""
+    name = table.replace("table", "Table ").replace("figure", "Figure ")
+    return HEADINGS.get(table, name)

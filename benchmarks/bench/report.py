@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.bench.cells import Cell, Figure, done_results, figure
 from benchmarks.bench.jobs import finished, ordered, write_text
 from benchmarks.bench.mistakes import add_mistakes
-from benchmarks.bench.paper import ORDER, PaperTable, Row, read_table
+from benchmarks.bench.paper import ORDER, Column, PaperTable, Row, heading, read_table
 from benchmarks.bench.plan import job_seconds
 from benchmarks.bench.requests import all_cells, requests_of
 from ski_data.progress import seconds
@@ -177,6 +177,7 @@ def _compared(
 def _elsewhere(table: PaperTable, dataset: str, reader: Reader) -> Section:
     """Ours on other data than the paper's; published values apart, without a difference."""
     columns = reader.columns(table.id, dataset)
+    published = [column for column in table.columns if _at_hand(table, column)]
     lines, pictures, missing = [], [], []
     chance, spread = set(), False
     for row in table.rows:
@@ -194,21 +195,25 @@ def _elsewhere(table: PaperTable, dataset: str, reader: Reader) -> Section:
             missing += _lacking(row, cell)
             pictures += _pictures(row, cell, reader)
         line.append("" if found is None else str(found.seeds))
-        values = [(row.values or {}).get(column.id) for column in table.columns]
-        line += [f"({shown(row, value)})" for value in values]
+        line += [f"({shown(row, (row.values or {}).get(column.id))})" for column in published]
         lines.append(tuple(line))
     headers = [
         "",
         *(name if name.startswith(SCORES) else f"{name}, %" for name in columns),
         "seeds",
     ]
-    headers += [f"(published, {column.title})" for column in table.columns]
+    headers += [f"(published, {column.title})" for column in published]
     notes = [*sorted(chance), *table.notes, *dict.fromkeys(missing), *_interval_note(table, reader)]
     notes += ["sd: standard deviation over seeds"] if spread else []
     content = Table(tuple(headers), tuple(lines), tuple(notes))
     text = NOT_COMPARABLE.format(dataset)
     curve = _curve(table, dataset, reader)
     return Section(table, dataset, text, content, tuple(pictures), curve)
+
+
+def _at_hand(table: PaperTable, column: Column) -> bool:
+    """Whether any published value of the column is known."""
+    return any((row.values or {}).get(column.id) is not None for row in table.rows)
 
 
 def _page(table: PaperTable) -> str:
@@ -289,9 +294,8 @@ def write_report(runs: Path) -> str:
 
 def title_of(section: Section) -> str:
     """Heading of a section."""
-    name = section.table.id.replace("table", "Table ").replace("figure", "Figure ")
     where = "" if section.dataset == "published" else f", {section.dataset}"
-    return f"{name}{where}: {section.table.title}"
+    return f"{heading(section.table.id)}{where}: {section.table.title}"
 
 
 def markdown(found: Sequence[Section], cells: Sequence[Cell], runs: Path) -> str:

@@ -126,8 +126,12 @@ class Report:
             f"<figcaption>{_inline(caption)}</figcaption></figure>"
         )
 
-    def add_gallery(self, caption: str, items: Sequence[tuple[bytes, str, str]]) -> None:
+    def add_gallery(
+        self, caption: str, items: Sequence[tuple[bytes, str, str]], *, wide: bool = False
+    ) -> None:
         """Small pictures side by side: (PNG, JPEG or SVG bytes, label, alt) of each.
+
+        ``wide`` gives each half the width of the page, for pictures with words in them.
 
         Raises:
             InputError: no items, or as in `add_figure`.
@@ -143,7 +147,8 @@ class Report:
                 f"<figcaption>{_inline(label)}</figcaption></figure></li>\n"
             )
         self._add(
-            f'<p class="caption">{_inline(caption)}</p>\n<ul class="gallery">\n{entries}</ul>'
+            f'<p class="caption">{_inline(caption)}</p>\n'
+            f'<ul class="gallery{" words" if wide else ""}">\n{entries}</ul>'
         )
 
     def html(self) -> str:
