@@ -233,15 +233,15 @@ def check_listed(command: Command, step: Step) -> None:
 def smaller(words: list[str], placed: Callable[[str], str]) -> tuple[list[str], str]:
     """The same command in little, or its dry run; and which of both."""
     text = " ".join(words) + " "
+    for begins, changes in tables.RECIPES.items():
+        if text.startswith(begins):
+            words = [*words[:2], small_recipe(words[2], changes, placed), *words[3:]]
     for begins, option in tables.DRY.items():
         if text.startswith(begins):
             return ([*words, option], "dry") if option not in words else (words, "run")
     for begins, more in tables.SHRINK.items():
         if text.startswith(f"{begins} "):
             words = [*words, *more]
-    for begins, changes in tables.RECIPES.items():
-        if text.startswith(begins):
-            words = [*words[:2], small_recipe(words[2], changes, placed), *words[3:]]
     return words, "run"
 
 

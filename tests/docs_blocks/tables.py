@@ -66,6 +66,7 @@ PYTHON_LISTED = {
 
 DRY = {
     "ski bench run": "--dry-run",
+    "ski-bench run": "--dry-run",
     "python -m benchmarks.bench run": "--dry-run",
     "python -m benchmarks.adl_mini_vlm": "--print_config",
     "python -m benchmarks.c2vl_posture": "--print_config",
@@ -77,6 +78,7 @@ DRY = {
     "python tools/release.py": "--help",
     "ski-eval judge": "--print_config",
     "ski-lvlm curate-qa": "--print_config",
+    "ski-lvlm train ski-lvlm_ntu120_paper.yaml": "--dry_run",
     "ski-vlm convert": "--print_config",
 }
 """Programs that would run for long, and the option of theirs that reads everything and does
@@ -88,9 +90,14 @@ SUBSTITUTES = {
     "mmaaz60/LLaVA-7B-Lightening-v1-1": "@@base",
     "rtsp://camera/1": "@@clip.mp4",
     "--processes 8": "--processes 1",
+    "--device cuda": "--device cpu",
 }
 """What is not here, and what stands for it: published weights, cameras, many processes."""
 
+NTU60 = {name: name for name in ("ntu60.jsonl", "ntu60-videos", "ntu60-store")}
+"""What recipes of NTU60 take."""
+IMPLIED = {**dict.fromkeys(NTU60, "_ntu60_"), "runs/bench": "ski-bench report"}
+"""What a page need not name: it is in a recipe, or where a command looks by default."""
 PROPS: dict[str, dict[str, str]] = {
     "": {
         "runs/adl-mini": "run",
@@ -131,7 +138,21 @@ PROPS: dict[str, dict[str, str]] = {
         "smie.pt": "smie.pt",
     },
     "docs/serve.md": {"runs/lvlm": "lvlm", "token": "token"},
+    "docs/deepspeed.md": {"ntu120.jsonl": "clips.jsonl"},
+    "docs/faq.md": {
+        "MODEL": "student",
+        "videos/": "videos",
+        "names.txt": "names.txt",
+        "all.csv": "all.csv",
+        "clips.jsonl": "labelled.jsonl",
+        **NTU60,
+    },
+    "docs/privacy.md": {"clips.jsonl": "clips.jsonl"},
+    "docs/quick-start.md": {"names.txt": "names.txt"},
+    "docs/recipes.md": NTU60,
+    "docs/results.md": {"runs/bench": "bench"},
     "docs/students.md": {"tests/golden": "checkout/tests/golden"},
+    "docs/train-on-ntu.md": {"NTU": "ntu-raw", "runs/bench": "bench"},
     "docs/web.md": {"runs/ski": "student", "runs/lvlm": "lvlm"},
     "docs/zero-shot-baselines.md": {"ntu60-store": "ntu60-store"},
     "packages/ski-data/README.md": {
@@ -173,6 +194,7 @@ SHRINK: dict[str, tuple[str, ...]] = {
     "ski-data synthesize": ("--n-subjects", "2", "--repetitions", "1", "--n-cameras", "1"),
     "ski-lvlm features video": ("--architecture", "ViT-S-32-alt", "--pretrained", "null"),
     "ski-skeleton c2vl-concepts": ("--clip", json.dumps(TOY_CLIP)),
+    "ski-data cache": ("--colour_width=112", "--colour_height=112", "--short_side=36"),
     "ski-lvlm curate-crop": ("--colour_width", "112", "--colour_height", "112"),
 }
 """Options that make a full-size command a small one."""
@@ -208,6 +230,17 @@ SKELETON_CLIP = {
     "align": {**ONCE, "optim": SGD},
 }
 RECIPES: dict[str, dict[str, Any]] = {
+    "ski-lvlm train ski-lvlm_": {
+        "!base": {"name": "@@base"},
+        "!data": {"pairs": "@@lvlm-features/pairs.jsonl", "video": "@@lvlm-features/video"},
+        "!prompts": {"skeleton": "absent"},
+        "!start": None,
+        "batch_size": 4,
+        "micro_batch": 2,
+        "epochs": 1,
+        "precision": "float32",
+        "zero": "none",
+    },
     "ski-skeleton train ": SKELETON_CLIP,
     "ski train skeletonclip_": SKELETON_CLIP,
     "ski train vificlip_": VIDEO_RECIPE,

@@ -203,13 +203,45 @@ def ntu_raw(shop: Workshop, path: Path) -> None:
     files = sorted(shop.get("run/data/skeletons").glob("*.skeleton"))
     for number, (person, action) in enumerate((p, a) for p in (1, 2, 3, 6) for a in range(1, 61)):
         name = f"S001C{1 + number % 3:03d}P{person:03d}R001A{action:03d}.skeleton"
-        shutil.copyfile(files[number % len(files)], path / name)
+        source = files[number % len(files)]
+        (path / name).write_text(grown(source.read_text("utf-8"), 1 + 5e-4 * number), "utf-8")
+        video = shop.get(f"run/data/videos/{source.stem}_rgb.mp4")
+        shutil.copyfile(video, path / name.replace(".skeleton", "_rgb.mp4"))
+
+
+def grown(text: str, factor: float) -> str:
+    """A .skeleton file of a body of another size, so that no two are alike."""
+    lines = []
+    for line in text.splitlines():
+        cells = line.split()
+        if len(cells) == 12:  # a joint: x, y, z and what the cameras saw
+            cells[:3] = [f"{factor * float(cell):.6f}" for cell in cells[:3]]
+        lines.append(" ".join(cells))
+    return "\n".join(lines) + "\n"
 
 
 @item("ntu60-store")
 def ntu60_store(shop: Workshop, path: Path) -> None:
     """Its store."""
     program("ski-data", "prepare", "ntu60", shop.get("ntu-raw"), path)
+
+
+@item("ntu60.jsonl")
+def ntu60_manifest(shop: Workshop, path: Path) -> None:
+    """Its videos."""
+    from ski_data.manifest import Record, write_manifest
+    from ski_data.store import SkeletonStore
+
+    raw = shop.get("ntu-raw")
+    names = SkeletonStore(shop.get("ntu60-store")).names
+    rows = [Record(n, raw / f"{n}_rgb.mp4", raw / f"{n}.skeleton", int(n[-3:]) - 1) for n in names]
+    write_manifest(path, rows)
+
+
+@item("ntu60-videos")
+def ntu60_cache(shop: Workshop, path: Path) -> None:
+    """Its videos, decoded."""
+    program("ski-data", "cache", shop.get("ntu60.jsonl"), path, "--short_side", "36")
 
 
 @item("ntu60-captions.jsonl")
