@@ -30,9 +30,9 @@ def base(split: str) -> Plain:
     dataset = split.partition("/")[0]
     return {
         "data": {
-            "manifest": f"{dataset}.jsonl",
-            "videos": f"{dataset}-videos",
-            "skeletons": f"{dataset}-store",
+            "manifest": f"{dataset}/manifest.jsonl",
+            "videos": f"{dataset}/videos",
+            "skeletons": f"{dataset}/skeletons",
             "split": split,
         },
         "seeds": [0, 1, 2],

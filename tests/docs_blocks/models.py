@@ -102,12 +102,12 @@ def streams(shop: Workshop, path: Path) -> None:
     name = "hyperformer_ntu60_xsub"
     with contextlib.chdir(path):
         recipe_command("ski_skeleton", name)
-        (path / "ntu60-store").symlink_to(shop.get("ntu60-store"))
+        (path / "ntu60").symlink_to(shop.get("ntu60"))
         recipe = small_recipe(f"{name}.yaml", RECIPES["ski-skeleton train-classifier hyperformer"])
         for stream in ("bone", "joint_motion", "bone_motion"):
             train = ["ski-skeleton", "train-classifier", recipe, "--out", stream]
             program(*train, "--skeleton-stream", stream)
-            test = ["ski-skeleton", "evaluate-classifier", f"{stream}/model", "ntu60-store"]
+            test = ["ski-skeleton", "evaluate-classifier", f"{stream}/model", "ntu60/skeletons"]
             program(*test, "--out", f"{stream}.npz")
 
 

@@ -94,9 +94,7 @@ SUBSTITUTES = {
 }
 """What is not here, and what stands for it: published weights, cameras, many processes."""
 
-NTU60 = {name: name for name in ("ntu60.jsonl", "ntu60-videos", "ntu60-store")}
-"""What recipes of NTU60 take."""
-IMPLIED = {**dict.fromkeys(NTU60, "_ntu60_"), "runs/bench": "ski-bench report"}
+IMPLIED = {"ntu60": "_ntu60_", "runs/bench": "ski-bench report"}
 """What a page need not name: it is in a recipe, or where a command looks by default."""
 PROPS: dict[str, dict[str, str]] = {
     "": {
@@ -108,9 +106,9 @@ PROPS: dict[str, dict[str, str]] = {
     "benchmarks/real/README.md": {"DATA": "empty"},
     "docs/benchmarks.md": {"runs/bench": "bench"},
     "docs/c2vl.md": {
-        "captions.jsonl": "ntu60-captions.jsonl",
-        "videos.jsonl": "ntu60-videos.jsonl",
-        "ntu60-store": "ntu60-store",
+        "captions.jsonl": "ntu60/captions.jsonl",
+        "videos.jsonl": "ntu60/videos.jsonl",
+        "ntu60": "ntu60",
     },
     "docs/cli.md": {
         "S004C003P008R002A025_rgb.mp4": "clip.mp4",
@@ -130,7 +128,7 @@ PROPS: dict[str, dict[str, str]] = {
     },
     "docs/distillation.md": {"FILE": "scd.yaml", "clips.jsonl": "own-clips.jsonl"},
     "docs/encoders.md": {
-        "ntu60-store": "ntu60-store",
+        "ntu60": "ntu60",
         "hyperformer.pt": "hyperformer.pt",
         "ski.pth": "ski.pth",
         "shift_gcn.pt": "shift_gcn.pt",
@@ -138,23 +136,23 @@ PROPS: dict[str, dict[str, str]] = {
         "smie.pt": "smie.pt",
     },
     "docs/serve.md": {"runs/lvlm": "lvlm", "token": "token"},
-    "docs/deepspeed.md": {"ntu120.jsonl": "clips.jsonl"},
+    "docs/deepspeed.md": {"ntu120/manifest.jsonl": "clips.jsonl"},
     "docs/faq.md": {
         "MODEL": "student",
         "videos/": "videos",
         "names.txt": "names.txt",
         "all.csv": "all.csv",
         "clips.jsonl": "labelled.jsonl",
-        **NTU60,
+        "ntu60": "ntu60",
     },
     "docs/privacy.md": {"clips.jsonl": "clips.jsonl"},
     "docs/quick-start.md": {"names.txt": "names.txt"},
-    "docs/recipes.md": NTU60,
+    "docs/recipes.md": {"ntu60": "ntu60"},
     "docs/results.md": {"runs/bench": "bench"},
     "docs/students.md": {"tests/golden": "checkout/tests/golden"},
     "docs/train-on-ntu.md": {"NTU": "ntu-raw", "runs/bench": "bench"},
     "docs/web.md": {"runs/ski": "student", "runs/lvlm": "lvlm"},
-    "docs/zero-shot-baselines.md": {"ntu60-store": "ntu60-store"},
+    "docs/zero-shot-baselines.md": {"ntu60": "ntu60"},
     "packages/ski-data/README.md": {
         "RAW_FOLDER": "ntu-raw",
         "upload-1.mp4": "clip.mp4",

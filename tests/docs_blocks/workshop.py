@@ -220,48 +220,21 @@ def grown(text: str, factor: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-@item("ntu60-store")
-def ntu60_store(shop: Workshop, path: Path) -> None:
-    """Its store."""
-    program("ski-data", "prepare", "ntu60", shop.get("ntu-raw"), path)
-
-
-@item("ntu60.jsonl")
-def ntu60_manifest(shop: Workshop, path: Path) -> None:
-    """Its videos."""
-    from ski_data.manifest import Record, write_manifest
+@item("ntu60")
+def ntu60(shop: Workshop, path: Path) -> None:
+    """What is made of them, under the names that recipes look for, and what C2VL takes."""
     from ski_data.store import SkeletonStore
 
-    raw = shop.get("ntu-raw")
-    names = SkeletonStore(shop.get("ntu60-store")).names
-    rows = [Record(n, raw / f"{n}_rgb.mp4", raw / f"{n}.skeleton", int(n[-3:]) - 1) for n in names]
-    write_manifest(path, rows)
-
-
-@item("ntu60-videos")
-def ntu60_cache(shop: Workshop, path: Path) -> None:
-    """Its videos, decoded."""
-    program("ski-data", "cache", shop.get("ntu60.jsonl"), path, "--short_side", "36")
-
-
-@item("ntu60-captions.jsonl")
-def ntu60_captions(shop: Workshop, path: Path) -> None:
-    """What is seen in each of its clips."""
-    from ski_data.store import SkeletonStore
-
-    names = SkeletonStore(shop.get("ntu60-store")).names
-    rows = ({"name": name, "captions": ["a person stands", "an arm moves"]} for name in names)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-@item("ntu60-videos.jsonl")
-def ntu60_videos(shop: Workshop, path: Path) -> None:
-    """A video of each of its clips."""
-    from ski_data.store import SkeletonStore
-
-    names = SkeletonStore(shop.get("ntu60-store")).names
-    rows = ({"name": name, "video": str(shop.get("clip.mp4"))} for name in names)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    program("ski-data", "prepare", "ntu60", shop.get("ntu-raw"), path / "skeletons")
+    manifest = path / "manifest.jsonl"
+    program("ski-data", "list-videos", path / "skeletons", shop.get("ntu-raw"), manifest)
+    program("ski-data", "cache", manifest, path / "videos", "--short_side", "36")
+    names = SkeletonStore(path / "skeletons").names
+    captions = ({"name": n, "captions": ["a person stands", "an arm moves"]} for n in names)
+    videos = ({"name": n, "video": str(shop.get("clip.mp4"))} for n in names)
+    for file, rows in (("captions.jsonl", captions), ("videos.jsonl", videos)):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (path / file).write_text(text, encoding="utf-8")
 
 
 @item("empty")

@@ -8,6 +8,7 @@ from ski_data import __version__, command
 
 COMMANDS: dict[str, str] = {
     "prepare": "ski_data.ntu.prepare:prepare",
+    "list-videos": "ski_data.ntu.videos:list_videos",
     "prepare-pku-mmd": "ski_data.pku_mmd:prepare_pku_mmd",
     "prepare-charades": "ski_data.charades:prepare_charades",
     "archive": "ski_data.ntu.prepare:archive",
