@@ -108,6 +108,7 @@ def test_files_of_the_page_are_in_the_houses_style(checkout):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_runs(checkout):
     commands, wanted = [], []
     for block in blocks():

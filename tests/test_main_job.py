@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from apps.adl_mini import job
 from apps.adl_mini.recipe import DEFAULT
+from ski_data import command
 from ski_eval import read_cards
 from ski_vlm import load
 
@@ -33,17 +37,20 @@ def tiny(tmp_path_factory):
     return path
 
 
-def main_job(*argv, check=True):
-    command = [sys.executable, "-m", "apps.adl_mini", *argv]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done
+def again(*argv):
+    """The job in this process: exit code and what it said on standard error."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        code = command.run_one(job.main_job, argv, prog="python -m apps.adl_mini")
+    return code, said.getvalue()
 
 
 @pytest.fixture(scope="module")
 def run(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "job"
-    done = main_job("--recipe", str(tiny), "--out", str(out))
+    words = [sys.executable, "-m", "apps.adl_mini", "--recipe", str(tiny), "--out", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
     assert "not comparable" in done.stdout
     assert "SKI-ViFi-CLIP" in done.stdout
     return out
@@ -79,20 +86,22 @@ def test_trained_model_predicts_from_rgb(run):
 
 def test_second_call_trains_nothing(run, tiny):
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
-    main_job("--recipe", str(tiny), "--out", str(run))
+    code, said = again("--recipe", str(tiny), "--out", str(run))
+    assert code == 0, said
     assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
     assert set(json.loads((run / "times.json").read_text())) >= {"make adl-mini", "ViFi-CLIP"}
 
 
 def test_other_settings_do_not_touch_a_run(run):
-    done = main_job("--out", str(run), check=False)
-    assert done.returncode == 2
-    assert "other settings" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, said = again("--out", str(run))
+    assert code == 2
+    assert "other settings" in said
+    assert "Traceback" not in said
 
 
 def test_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    done = main_job("--out", str(tmp_path), check=False)
-    assert done.returncode == 2
+    code, said = again("--out", str(tmp_path))
+    assert code == 2
+    assert str(tmp_path) in said
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]

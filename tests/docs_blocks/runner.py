@@ -66,11 +66,14 @@ class Page:
         Raises:
             BlockError: A block that does not run, or shows what does not come.
         """
-        for name, what in tables.PROPS.get(self.page, {}).items():
+        own = tables.PROPS.get(self.page, {})
+        common = {
+            name: what
+            for name, what in tables.PROPS[""].items()
+            if name not in own and any(name in block.text for block in blocks(self.page))
+        }
+        for name, what in {**common, **own}.items():  # whole folders first, then what is in them
             self.workshop.put(what, self.folder / name.rstrip("/"))
-        for name, what in tables.PROPS[""].items():
-            if any(name in block.text for block in blocks(self.page)):
-                self.workshop.put(what, self.folder / name.rstrip("/"))
         below = shown_below(self.page)
         before = dict(os.environ)
         try:

@@ -55,7 +55,8 @@ def test_stages_and_savings(large):
     assert small.base_bytes == pytest.approx(whole.base_bytes / 4, rel=0.01)
 
 
-def test_command_and_what_is_refused(large, tmp_path, golden_folder, capsys):
+def test_command_and_what_is_refused(large, tmp_path, golden_folder, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no tries, no waiting
     make_base(tmp_path / "base", golden_folder / "tiny_tokenizer")
     make_data(tmp_path)
     path = write_recipe(tmp_path / "r.yaml", tmp_path)

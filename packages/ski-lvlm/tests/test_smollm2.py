@@ -18,6 +18,8 @@ from ski_lvlm.prompts import IGNORE, Message, collate, encode, render
 
 TEXTS = ("A man pours hot coffee into a green cup.", "A woman is playing the piano on a stage.")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base():
