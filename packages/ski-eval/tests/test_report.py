@@ -170,3 +170,13 @@ def test_write(tmp_path):
         full_report("other").write(path)
     full_report("other").write(path, overwrite=True)
     assert "Title other" in path.read_text(encoding="utf-8")
+
+
+def test_pictures_with_words_get_half_the_page():
+    report = Report("t")
+    report.add_gallery("small", [(PNG, "a", "a")])
+    report.add_gallery("readable", [(PNG, "a", "a")], wide=True)
+    page = report.html()
+    assert page.count('<ul class="gallery">') == 1
+    assert page.count('<ul class="gallery words">') == 1
+    assert ".gallery.words" in page
