@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -118,13 +119,19 @@ def _add_state(app: FastAPI, service: Service) -> None:
             recognizers=[
                 schema.KnownRecognizer(
                     name=name,
-                    source=str(service.settings.models[name]),
+                    source=_public(service.settings.models[name]),
                     classes=worker.engine.classes if worker.engine is not None else None,
                 )
                 for name, worker in service.recognizers.items()
             ],
             captioners=[schema.KnownCaptioner(name=name) for name in service.captioners],
         )
+
+
+def _public(source: str) -> str:
+    """A model's source without the operator's folders: the last two parts of a path."""
+    path = PurePath(source)
+    return "/".join(path.relative_to(path.anchor).parts[-2:])
 
 
 def _add_recognition(app: FastAPI, service: Service) -> None:

@@ -75,7 +75,7 @@ class KnownRecognizer(BaseModel):
     """A model that recognises."""
 
     name: str
-    source: str = Field(description="As the operator named it.")
+    source: str = Field(description="An open_clip tag, or the end of a run folder's path.")
     classes: list[str] | None = Field(description="Its own, which may be left out in requests.")
 
 

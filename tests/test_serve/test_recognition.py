@@ -122,7 +122,8 @@ def test_what_can_be_asked(client, folders):
     assert [m["name"] for m in found["recognizers"]] == ["own", "open", "x-clip"]
     assert found["recognizers"][0]["classes"] == NAMES
     assert found["recognizers"][1]["classes"] is None
-    assert found["recognizers"][0]["source"] == str(folders["own"])
+    own = folders["own"]
+    assert found["recognizers"][0]["source"] == "/".join(own.split("/")[-2:])
     assert found["captioners"] == []
 
 

@@ -26,9 +26,10 @@ def write_video(
     options=None,
     rotation=0,
     container_options=None,
+    rate=30,
 ):
     with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=30, options=options or {})
+        stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.bit_rate = 4_000_000
         if rotation:

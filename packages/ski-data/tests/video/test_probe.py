@@ -146,6 +146,16 @@ def test_half_an_mkv_is_refused(tmp_path, write_video):
         probe(path)
 
 
+@pytest.mark.parametrize(("count", "rate"), [(1, 15), (1, 1), (2, 1), (3, 1), (20, 10)])
+def test_last_frame_without_a_duration(tmp_path, write_video, count, rate):
+    """As browsers record: only starts are told, and one frame of a slow webcam is a whole clip."""
+    path = write_video(tmp_path / "clip.mkv", frames=count, rate=rate)
+    data = path.read_bytes()
+    at = data.index(b"\x23\xe3\x83\x84")  # DefaultDuration, 4 bytes long
+    path.write_bytes(data[:at] + b"\xec\x86" + bytes(6) + data[at + 8 :])  # now Void
+    assert probe(path).frames == count
+
+
 def test_the_end_of_an_mkv_is_missed(tmp_path, write_texture, caplog):
     path = write_texture(tmp_path / "clip.mkv")
     with caplog.at_level(logging.WARNING):

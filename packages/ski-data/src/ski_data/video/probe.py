@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
@@ -274,7 +275,8 @@ def scan(path: str, size: int, changed: int) -> Scan:
         walk = _walk(container, stream, path)
         kind = container.format.name.split(",")[0]
         promised, count = stream.frames, len(walk.pts)
-        _check_promises(path, walk, promised, container.duration if kind == "matroska" else None)
+        duration = container.duration or 0 if kind == "matroska" else 0
+        _check_promises(path, walk, promised, duration, stream.time_base)
         missing = walk.cut or promised > count
         if kind == "matroska":
             missing = missing or matroska_is_short(path, size)
@@ -331,10 +333,21 @@ def _walk(container: av.container.InputContainer, stream: av.VideoStream, path: 
     return walk
 
 
-def _check_promises(path: str, walk: _Walk, frames: int, duration: int | None) -> None:
-    """Refuse what is far from the frames and microseconds of the header, where it tells."""
-    promised_end = (duration or 0) / 1e6
-    if walk.end < COMPLETE * promised_end:
+def _longest_frame(pts: list[int | None], time_base: Fraction) -> float:
+    """Seconds that the last frame may be shown where its packet does not tell: Matroska's need not.
+
+    The longest time from one frame to the next, or that of one frame per second if there is only one.
+    """
+    stamps = np.sort([value for value in pts if value is not None])
+    return float(np.diff(stamps).max() * time_base) if len(stamps) > 1 else 1.0
+
+
+def _check_promises(
+    path: str, walk: _Walk, frames: int, duration: int, time_base: Fraction
+) -> None:
+    """Refuse what is far from the frames and microseconds of the header, where it tells (not 0)."""
+    promised_end = duration / 1e6
+    if walk.end + _longest_frame(walk.pts, time_base) < COMPLETE * promised_end:
         raise VideoError(
             f"{path}: the header promises {promised_end:.1f} s, the file ends after "
             f"{walk.end:.1f} s: it was cut off; get it again"

@@ -115,4 +115,4 @@ def _crop(record: Record, target: Path, colour_size: tuple[int, int], slack: int
     frames = read_all(record.video)
     # A recording may have a frame more or less than its skeletons: the last box stays.
     boxes = boxes[np.minimum(np.arange(len(frames)), len(boxes) - 1)]
-    write_mp4(target, crop_frames(frames, boxes), info.fps)
+    write_mp4(target, crop_frames(frames, boxes), info.fps or 25.0)  # 0: one frame only
