@@ -123,6 +123,18 @@ def test_diagrams_are_those_of_their_program():
         assert "http" not in stored.replace("http://www.w3.org/2000/svg", "")
 
 
+def test_runs_that_recipes_start_from_have_recipes():
+    paths = list(ROOT.glob("packages/*/src/*/recipes/*.yaml"))
+    names = {path.stem for path in paths}
+    missing = {
+        (path.name, run)
+        for path in paths
+        for run in re.findall(r"\bruns/([^/\s,}]+)", path.read_text(encoding="utf-8"))
+        if run not in names
+    }
+    assert missing == set()
+
+
 def test_recipes_are_those_of_the_packages():
     stored = docs_recipes.PAGE.read_text(encoding="utf-8")
     assert stored == docs_recipes.page(), "run `python -m tools.docs_recipes`"
