@@ -12,13 +12,10 @@ from __future__ import annotations
 import ast
 import os
 import shlex
-import sys
-from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a model that is not here is told at once
-sys.path.insert(0, str(Path(__file__).parent))
 
 from docs_blocks import settings, tables
 from docs_blocks.pages import (

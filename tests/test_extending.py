@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "extending.md"
-BLOCK = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from docs_blocks.pages import ROOT, Block
+from docs_blocks.pages import blocks as page_blocks
 
 DRIVER = """
 import contextlib, importlib, io, json, runpy, sys
@@ -36,19 +33,12 @@ print(json.dumps({"answers": answers, "files": files}))
 """Runs commands in one process, so that torch is loaded once."""
 
 
-class Block(NamedTuple):
-    """A fenced block: the file above it (for changes, the one above the first), kind and text."""
-
-    file: str
-    language: str
-    text: str
-
-
 def blocks() -> Iterator[Block]:
+    """Those of the page; a change has the file that was named last."""
     last = ""
-    for file, language, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
-        last = file or last
-        yield Block(last if language == "diff" else file, language, text)
+    for block in page_blocks("docs/extending.md"):
+        last = block.file or last
+        yield replace(block, file=last) if block.language == "diff" else block
 
 
 def changed(text: str, change: str) -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from docs_blocks.pages import ROOT, blocks, commands, page_text, pages, steps
 

@@ -10,7 +10,6 @@ from fastapi.testclient import TestClient
 
 from apps.serve.app import create_app
 from apps.serve.settings import Settings
-from ski_skeleton.text import ClipConfig, ClipSizes
 from ski_skeleton.train import write_model
 from ski_vlm.students import ViFiClip, ViFiClipConfig, XClip, XClipConfig
 
@@ -20,29 +19,14 @@ from serve_helpers import until_ready, write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["sit down", "stand up", "clap"]
-SIZES = ClipSizes(
-    embed=16,
-    image=32,
-    patch=16,
-    vision_width=32,
-    vision_layers=2,
-    vision_head=16,
-    text_width=16,
-    text_layers=1,
-    text_heads=1,
-)
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, tiny_clip):
     """Toy students: one that tells its classes, one that does not, and an X-CLIP."""
     place = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
-    settings = {
-        "clip": ClipConfig(architecture=None, sizes=SIZES),
-        "frames": 4,
-        "short_side": 32,
-    }
+    settings = {"clip": tiny_clip, "frames": 4, "short_side": 32}
     config = ViFiClipConfig(**settings)
     weights = ViFiClip(config).state_dict()
     meta = {"classes_seen": NAMES}

@@ -13,25 +13,12 @@ from apps.serve.captioners import CHAT, Said
 from apps.serve.settings import Settings
 from apps.web.page import create_app
 from ski_data.video.overlay import write_mp4
-from ski_skeleton.text import ClipConfig, ClipSizes
 from ski_skeleton.train import write_model
 from ski_vlm.students import ViFiClip, ViFiClipConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from web_browser import CHROMIUM, Browser, Running, Tab
-
-SIZES = ClipSizes(
-    embed=16,
-    image=32,
-    patch=16,
-    vision_width=32,
-    vision_layers=2,
-    vision_head=16,
-    text_width=16,
-    text_layers=1,
-    text_heads=1,
-)
 
 
 class Talker:
@@ -51,11 +38,9 @@ class Talker:
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory):
+def model(tmp_path_factory, tiny_clip):
     """A folder of an untrained student that learned its classes from nobody."""
-    config = ViFiClipConfig(
-        clip=ClipConfig(architecture=None, sizes=SIZES), frames=4, short_side=32
-    )
+    config = ViFiClipConfig(clip=tiny_clip, frames=4, short_side=32)
     folder = tmp_path_factory.mktemp("toy") / "model"
     torch.manual_seed(0)
     return write_model(folder, "vifi-clip", config, ViFiClip(config).state_dict(), {})

@@ -22,7 +22,7 @@ export function showAttention(answer, name) {
   if (!answer) return;
   const shown = moving ? el["attention-video"] : el["attention-image"];
   shown.src = picture;
-  const text = `Bright places speak for “${name}”.`;
+  const text = `Coloured places speak for “${name}”, blue a little, red most.`;
   if (moving) shown.setAttribute("aria-label", text);
   else shown.alt = text;
   el["attention-note"].textContent = text;

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_run import TINY_CLIP
 
 from ski_skeleton.errors import ConfigError
 from ski_skeleton.hyperformer import HyperformerConfig
@@ -11,22 +12,9 @@ from ski_skeleton.skeleton_clip import (
     official_preset,
     paper_preset,
 )
-from ski_skeleton.text import ClipConfig, ClipSizes
+from ski_skeleton.text import ClipConfig
 
-CLIP = ClipConfig(
-    architecture=None,
-    sizes=ClipSizes(
-        embed=16,
-        image=32,
-        patch=32,
-        vision_width=16,
-        vision_layers=1,
-        vision_head=16,
-        text_width=16,
-        text_layers=1,
-        text_heads=1,
-    ),
-)
+CLIP = ClipConfig(architecture=None, sizes=TINY_CLIP)
 CONFIG = SkeletonClipConfig(HyperformerConfig(heads=1, strides=(2,), output=16), CLIP)
 NAMES = ["sit down", "stand up", "clap"]
 

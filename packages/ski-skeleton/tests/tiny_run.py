@@ -8,9 +8,22 @@ import numpy as np
 import yaml
 
 from ski_data.classes import ClassSet
+from ski_data.config import to_plain
 from ski_data.layouts import get_layout
 from ski_data.store import StoreWriter
+from ski_skeleton.text import ClipSizes
 
+TINY_CLIP = ClipSizes(
+    embed=16,
+    image=32,
+    patch=32,
+    vision_width=16,
+    vision_layers=1,
+    vision_head=16,
+    text_width=16,
+    text_layers=1,
+    text_heads=1,
+)
 MOVEMENTS = ("bow", "clap", "kick", "sit", "wave")
 JOINTS = (3, 7, 19, 0, 11)
 """Which joint swings in which movement."""
@@ -37,13 +50,11 @@ def write_store(
 
 def plain_recipe(store: Path | str) -> dict:
     """Settings that leave out ``sit``, ``wave`` and people 3 and 4."""
-    clip = {"embed": 16, "image": 32, "patch": 32, "vision_width": 16, "vision_layers": 1}
-    clip |= {"vision_head": 16, "text_width": 16, "text_layers": 1, "text_heads": 1}
     return {
         "data": {"store": str(store), "train_subjects": [1, 2], "unseen": ["sit", "wave"]},
         "model": {
             "encoder": {"heads": 1, "strides": [2], "persons": 1, "output": 16},
-            "clip": {"architecture": None, "sizes": clip},
+            "clip": {"architecture": None, "sizes": to_plain(TINY_CLIP)},
             "temperature": 0.1,
         },
         "feeder": {"window": 8, "min_crop": 4, "rotation": 0.1},

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tiny_run import TINY_CLIP
 
 from ski_skeleton.errors import ConfigError, RunError
 from ski_skeleton.hyperformer import Hyperformer, HyperformerConfig
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
-from ski_skeleton.text.clip import ClipConfig, ClipSizes
+from ski_skeleton.text.clip import ClipConfig
 from ski_skeleton.train import OptimConfig, Task, TrainConfig, fit
 from ski_skeleton.train.tasks import AlignSkeletons, ClassifySkeletons
 
@@ -68,17 +69,7 @@ def build(case: str) -> tuple[Task, TrainConfig]:
     sizes = HyperformerConfig(heads=1, strides=(1, 2), persons=1, output=3)
     if case == "batch-norm":
         return ClassifySkeletons(Hyperformer(sizes)), config
-    clip = ClipSizes(
-        embed=3,
-        image=32,
-        patch=32,
-        vision_width=16,
-        vision_layers=1,
-        vision_head=16,
-        text_width=16,
-        text_layers=1,
-        text_heads=1,
-    )
+    clip = replace(TINY_CLIP, embed=3)
     settings = SkeletonClipConfig(
         encoder=sizes, clip=ClipConfig(architecture=None, sizes=clip), temperature=0.1
     )

@@ -37,7 +37,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         raise ExistingOutputError(f"{path} is there already; name another file or remove it")
     partial = _beside(path)
     try:
-        with _writing(path):
+        with writing(path):
             yield partial
             os.replace(partial, path)
     finally:
@@ -57,7 +57,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
         raise ExistingOutputError(f"{path} is there already; name another folder or remove it")
     made, partial = missing_parents(path), _beside(path)
     try:
-        with _writing(path):
+        with writing(path):
             partial.mkdir(parents=True)
             yield partial
             os.replace(partial, path)
@@ -88,13 +88,23 @@ def _beside(path: Path) -> Path:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path, *, goes_on: bool = False) -> Iterator[None]:
+    """Say in one line that a disk did not take what is written to ``path`` inside.
+
+    Args:
+        path: For the text of the error.
+        goes_on: The same command, given again, goes on where it was; the text says so.
+
+    Raises:
+        SkiDataError: Of an OSError inside; own errors pass.
+    """
     try:
         yield
     except SkiDataError:
         raise
     except OSError as error:
+        again = "; the same command goes on where it was" if goes_on else ""
         raise SkiDataError(
             f"{path}: cannot be written ({error.strerror or error}); free space or choose another "
-            "place"
+            f"place{again}"
         ) from None

@@ -9,8 +9,8 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ import numpy as np
 
 from ski_data import __version__
 from ski_data.classes import ClassSet
-from ski_data.errors import ExistingOutputError, InputError, SkiDataError
-from ski_data.folders import missing_parents, remove_empty
+from ski_data.errors import ExistingOutputError, InputError
+from ski_data.folders import missing_parents, remove_empty, writing
 from ski_data.layouts import Layout, Validity
 from ski_data.processes import locked
 from ski_data.store_format import (
@@ -159,18 +159,8 @@ class StoreWriter:
     def _row_bytes(self) -> tuple[int, int]:
         return len(self.layout.joints) * 3 * 4, len(self.layout.joints)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except SkiDataError:
-            raise
-        except OSError as error:
-            again = "" if self._job is None else "; the same command goes on where it was"
-            raise SkiDataError(
-                f"{self.folder}: cannot be written ({error.strerror or error}); free space or name "
-                f"another folder{again}"
-            ) from None
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(self.folder, goes_on=self._job is not None)
 
     def _resume(self, journal: IO[bytes]) -> None:
         """Take over the clips of an earlier run of the same job, as far as they are whole."""

@@ -20,7 +20,7 @@ import numpy as np
 from ski_data.classes import ClassSet
 from ski_data.errors import InputError
 from ski_data.folders import whole_file
-from ski_data.text import read_text
+from ski_data.text import json_lines
 
 
 class TimedLabelError(InputError):
@@ -81,21 +81,15 @@ def read_timed_labels(path: Path | str, classes: ClassSet) -> list[TimedLabels]:
     """Read timed labels.
 
     Raises:
-        MissingFileError: There is no such file.
+        MissingFileError, InputError: No such file, not UTF-8, or a line that is not JSON.
         TimedLabelError: No lines, a line of another form, a label that is none of the classes,
             times that are no numbers or run backwards, a video twice; the text names file and line.
     """
     path = Path(path)
     found: list[TimedLabels] = []
     lines: dict[str, int] = {}
-    for number, line in enumerate(read_text(path, "file of timed labels").split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, row in json_lines(path, "file of timed labels"):
         where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise TimedLabelError(f"{where}: not JSON ({error})") from None
         video = _video(row, where, classes)
         if video.name in lines:
             raise TimedLabelError(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_methods import METHODS
 
 from ski_data.errors import InputError
 from ski_skeleton.errors import ConfigError
@@ -17,62 +18,13 @@ from ski_skeleton.zeroshot.fitting import (
 )
 from ski_skeleton.zeroshot.methods import METHODS as KNOWN
 from ski_skeleton.zeroshot.methods import method_of, space_of
-from ski_skeleton.zeroshot.pgfa import PgfaConfig, PrototypeConfig
+from ski_skeleton.zeroshot.pgfa import PrototypeConfig
 from ski_skeleton.zeroshot.protocol import derangement
-from ski_skeleton.zeroshot.sa_dvae import SaDvaeConfig
 from ski_skeleton.zeroshot.smie import SmieConfig
 from ski_skeleton.zeroshot.star import StarConfig
-from ski_skeleton.zeroshot.synse import SynseConfig
-from ski_skeleton.zeroshot.tdsm import TdsmConfig
 
 UNSEEN = [0, 6, 12, 18, 24]
 SEEN = [k for k in range(30) if k not in UNSEEN]
-METHODS = {
-    "synse": SynseConfig(
-        latent=8,
-        cycles=1,
-        cycle_steps=160,
-        cross_start=20,
-        kl_skeleton_start=20,
-        lr=1.5e-2,
-        samples=60,
-        classifier_steps=60,
-        classifier_lr=3e-2,
-    ),
-    "sa-dvae": SaDvaeConfig(
-        semantic=16,
-        instance=2,
-        cycles=2,
-        cycle_steps=80,
-        batch_size=64,
-        lr=1.5e-2,
-        samples=60,
-        classifier_steps=60,
-        classifier_lr=3e-2,
-    ),
-    "smie": SmieConfig(hidden=(64, 32), epochs=40, batch_size=64, lr=2e-3, warmup_epochs=2),
-    "star": StarConfig(
-        part_names=("up", "down"),
-        part_joints=((0, 1), (2, 3)),
-        attributes=16,
-        heads=2,
-        hidden=32,
-        epochs=30,
-        lr=0.05,
-        milestones=(15.0, 24.0),
-    ),
-    "pgfa": PgfaConfig(epochs=10, batch_size=64, lr=0.1, warmup_epochs=1),
-    "tdsm": TdsmConfig(
-        width=32,
-        depth=2,
-        heads=2,
-        epochs=1,
-        epoch_steps=120,
-        batch_size=64,
-        lr=3e-3,
-        warmup_steps=10,
-    ),
-}
 
 
 def accuracy(config, clips, texts, folder):

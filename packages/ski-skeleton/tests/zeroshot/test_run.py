@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from small_methods import METHODS
 from tiny_run import write_store
 
 from ski_data.config import to_plain
@@ -20,15 +21,10 @@ from ski_skeleton.zeroshot import texts
 from ski_skeleton.zeroshot.cards import GENERALISED, TRANSDUCTIVE, ZERO_SHOT
 from ski_skeleton.zeroshot.features import load_features, save_features
 from ski_skeleton.zeroshot.neighbours import NeighbourConfig, mixing_matrix
-from ski_skeleton.zeroshot.pgfa import PgfaConfig, PrototypeConfig
+from ski_skeleton.zeroshot.pgfa import PrototypeConfig
 from ski_skeleton.zeroshot.protocol import LeakError, ProtocolConfig
 from ski_skeleton.zeroshot.recipe import FeatureConfig, ZeroShotRecipe, read_zero_shot_recipe
 from ski_skeleton.zeroshot.run import run
-from ski_skeleton.zeroshot.sa_dvae import SaDvaeConfig
-from ski_skeleton.zeroshot.smie import SmieConfig
-from ski_skeleton.zeroshot.star import StarConfig
-from ski_skeleton.zeroshot.synse import SynseConfig
-from ski_skeleton.zeroshot.tdsm import TdsmConfig
 from ski_skeleton.zeroshot.texts import TextConfig, write_vectors
 
 UNSEEN = ("verb0 noun0", "verb1 noun1", "verb2 noun2", "verb3 noun3", "verb4 noun4")
@@ -52,50 +48,7 @@ def recipe(files, kind="smie", name="f", **protocol):
         text=TextConfig(file=str(files / "t.safetensors")),
         train=TrainRule(subjects=(0, 1, 2, 3, 4)),
         unseen=UNSEEN,
-        synse=SynseConfig(
-            latent=8,
-            cycles=1,
-            cycle_steps=160,
-            cross_start=20,
-            kl_skeleton_start=20,
-            lr=1.5e-2,
-            samples=60,
-            classifier_steps=60,
-            classifier_lr=3e-2,
-        ),
-        sa_dvae=SaDvaeConfig(
-            semantic=16,
-            instance=2,
-            cycles=2,
-            cycle_steps=80,
-            batch_size=64,
-            lr=1.5e-2,
-            samples=60,
-            classifier_steps=60,
-            classifier_lr=3e-2,
-        ),
-        smie=SmieConfig(hidden=(64, 32), epochs=40, batch_size=64, lr=2e-3, warmup_epochs=2),
-        star=StarConfig(
-            part_names=("up", "down"),
-            part_joints=((0, 1), (2, 3)),
-            attributes=16,
-            heads=2,
-            hidden=32,
-            epochs=30,
-            lr=0.05,
-            milestones=(15.0, 24.0),
-        ),
-        pgfa=PgfaConfig(epochs=8, batch_size=64, lr=0.1, warmup_epochs=1),
-        tdsm=TdsmConfig(
-            width=24,
-            depth=2,
-            heads=2,
-            epochs=1,
-            epoch_steps=80,
-            batch_size=64,
-            lr=3e-3,
-            warmup_steps=10,
-        ),
+        **{kind.replace("-", "_"): config for kind, config in METHODS.items()},
         protocol=ProtocolConfig(**protocol),
     )
 

@@ -4,26 +4,16 @@ import json
 
 import pytest
 import torch
+from tiny_run import TINY_CLIP
 
 from ski_data.errors import InputError, MissingFileError
 from ski_skeleton.errors import ConfigError
-from ski_skeleton.text.clip import ClipConfig, ClipSizes
+from ski_skeleton.text.clip import ClipConfig
 from ski_skeleton.zeroshot import texts
 from ski_skeleton.zeroshot.neighbours import NeighbourConfig
 from ski_skeleton.zeroshot.texts import ClassTexts, TextConfig, class_texts
 
-SIZES = ClipSizes(
-    embed=16,
-    image=32,
-    patch=32,
-    vision_width=16,
-    vision_layers=1,
-    vision_head=16,
-    text_width=16,
-    text_layers=1,
-    text_heads=1,
-)
-CLIP = ClipConfig(architecture=None, sizes=SIZES)
+CLIP = ClipConfig(architecture=None, sizes=TINY_CLIP)
 NAMES = ("drink water", "wave", "put on hat")
 
 

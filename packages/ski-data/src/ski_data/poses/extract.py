@@ -23,7 +23,7 @@ import numpy as np
 
 from ski_data import __version__
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError, SkiDataError
-from ski_data.folders import missing_parents, remove_empty
+from ski_data.folders import missing_parents, remove_empty, writing
 from ski_data.layouts import Validity, convert, get_layout, joint_validity
 from ski_data.manifest import FORMATS, Record, read_manifest
 from ski_data.poses.estimator import Estimate, PoseEstimator, find_python
@@ -133,26 +133,20 @@ def extract_poses(
     made = missing_parents(work)
     keep, lock = False, None
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = locked(work / "lock")
-        try:
-            estimator = _estimate_all(work, records, python, people, workers, progress)
-        finally:
-            keep = any(work.glob("*.npz"))
-        try:
-            nobody = _assemble(folder, work, records, layout, visibility, people, estimator)
-        except InputError:
-            keep = False  # trying again would not change it
-            raise
-        keep = False
-        return nobody
-    except SkiDataError:
-        raise
-    except OSError as error:
-        raise SkiDataError(
-            f"{folder}: cannot be written ({error.strerror or error}); free space or name another "
-            "folder; the same command goes on where it was"
-        ) from None
+        with writing(folder, goes_on=True):
+            work.mkdir(parents=True, exist_ok=True)
+            lock = locked(work / "lock")
+            try:
+                estimator = _estimate_all(work, records, python, people, workers, progress)
+            finally:
+                keep = any(work.glob("*.npz"))
+            try:
+                nobody = _assemble(folder, work, records, layout, visibility, people, estimator)
+            except InputError:
+                keep = False  # trying again would not change it
+                raise
+            keep = False
+            return nobody
     finally:
         if lock is not None:
             lock.close()

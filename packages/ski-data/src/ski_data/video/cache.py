@@ -10,13 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from ski_data.errors import ExistingOutputError, InputError, SkiDataError
-from ski_data.folders import missing_parents, remove_empty
+from ski_data.errors import ExistingOutputError, InputError
+from ski_data.folders import missing_parents, remove_empty, writing
 from ski_data.manifest import Record, read_manifest
 from ski_data.poses.keypoints import PoseStore
 from ski_data.processes import locked, worker_count
@@ -91,7 +90,7 @@ def write_video_store(
     run: Run | None = None
     lock: IO[bytes] | None = None
     try:
-        with _writing(folder):
+        with writing(folder, goes_on=True):
             work.mkdir(parents=True, exist_ok=True)
             lock = locked(work / LOCK)
             run = Run(work, records, config, processes, progress)
@@ -213,17 +212,3 @@ def _check_records(records: Sequence[Record], config: CacheConfig) -> None:
             f"no .skeleton file says where people are in {listed(without)}; make poses of the "
             "videos first (ski-data poses) and name their folder with poses"
         )
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Says in one line that the disk does not take more."""
-    try:
-        yield
-    except SkiDataError:
-        raise
-    except OSError as error:
-        raise SkiDataError(
-            f"{folder}: cannot be written ({error.strerror or error}); free space or name another "
-            "folder; the same command goes on where it was"
-        ) from None

@@ -334,9 +334,9 @@ def _walk(container: av.container.InputContainer, stream: av.VideoStream, path: 
 
 
 def _longest_frame(pts: list[int | None], time_base: Fraction) -> float:
-    """Seconds that the last frame may be shown where its packet does not tell: Matroska's need not.
+    """Seconds that the last frame may be shown where no packet tells: Matroska's need not.
 
-    The longest time from one frame to the next, or that of one frame per second if there is only one.
+    The longest time from one frame to the next; a second if there is only one.
     """
     stamps = np.sort([value for value in pts if value is not None])
     return float(np.diff(stamps).max() * time_base) if len(stamps) > 1 else 1.0

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ski_data.errors import ExistingOutputError, InputError, MissingFileError
 from ski_data.manifest import Record
-from ski_data.text import read_text
+from ski_data.text import json_lines
 from ski_data.video.decode import probe, read_frames
 from ski_data.video.sampling import test_indices
 from ski_data.video.transforms import CLIP_MEAN, CLIP_STD, VideoTransformConfig, test_transform
@@ -88,14 +88,8 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
             captions; the text names file and line.
     """
     found: dict[str, list[str]] = {}
-    for number, line in enumerate(read_text(path, "caption file").split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, row in json_lines(path, "caption file"):
         where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: not JSON ({error})") from None
         if not isinstance(row, dict) or set(row) != {"name", "captions"}:
             raise InputError(f"{where}: an object with the keys name and captions is expected")
         name, captions = row["name"], row["captions"]
