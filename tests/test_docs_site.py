@@ -116,6 +116,14 @@ def test_reference_has_the_interface_that_pages_import():
     assert wanted <= known
 
 
+def test_names_in_docstrings():
+    html = "<p>as :class:<code>~a.b.C</code>, :func:<code>f</code> and :meth:<code>g()</code></p>"
+    assert docs_site.named(html) == (
+        '<p>as <autoref optional identifier="a.b.C"><code>C</code></autoref>,'
+        " <code>f</code> and <code>g</code></p>"
+    )
+
+
 def test_diagrams_are_those_of_their_program():
     for name, draw in diagrams.DIAGRAMS.items():
         stored = (diagrams.FOLDER / f"{name}.svg").read_text(encoding="utf-8")
@@ -165,6 +173,8 @@ def test_lists_tables_and_blocks_are_read_as_such(site):
         text = re.sub(
             r"<(pre|code|script|style)\b.*?</\1>", "", path.read_text("utf-8"), flags=re.S
         )
+        role = re.search(r":(?:attr|class|data|exc|func|meth|mod|obj):.*", text)
+        assert role is None, f"{path.relative_to(site)}: {role}"
         for paragraph in re.findall(r"<p>(.*?)</p>", text, re.DOTALL):
             left = re.search(r"\n *(?:[-*] |\d+\. |\||```)|^(?:\||```)", paragraph)
             assert left is None, f"{path.relative_to(site)}: {paragraph[:200]}"

@@ -107,6 +107,10 @@ PIECE = re.compile(
 """A block of code, a link or a picture, or code in a line; whichever comes first."""
 
 
+ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod|obj):<code>(~?)([\w.]+)(?:\(\))?</code>")
+"""A name in a docstring, such as ``:class:`~package.module.Name```, as Markdown leaves it."""
+
+
 def sources() -> dict[str, str]:
     """Pages by what they are made of: path in the repository to path in the site."""
     found = {
@@ -184,6 +188,19 @@ def relink(markdown: str, source: str) -> str:
     return PIECE.sub(change, markdown)
 
 
+def named(html: str) -> str:
+    """Names in docstrings as code, with a link where the name is whole and has a place in the site."""
+
+    def change(match: re.Match[str]) -> str:
+        short, name = match.groups()
+        shown = f"<code>{name.rpartition('.')[2] if short else name}</code>"
+        if "." not in name:
+            return shown
+        return f'<autoref optional identifier="{name}">{shown}</autoref>'
+
+    return ROLE.sub(change, html)
+
+
 def on_config(config: MkDocsConfig) -> None:
     """Anchors of headings are those that a git host makes."""
     config.mdx_configs.setdefault("toc", {})["slugify"] = slug
@@ -210,3 +227,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     made = {there: here for here, there in sources().items()}
     source = made.get(page.file.src_uri)
     return markdown if source is None else relink(markdown, source)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show names in docstrings."""
+    del page, config, files
+    return named(html)
