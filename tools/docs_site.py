@@ -189,7 +189,7 @@ def relink(markdown: str, source: str) -> str:
 
 
 def named(html: str) -> str:
-    """Names in docstrings as code, with a link where the name is whole and has a place in the site."""
+    """Names in docstrings as code, with a link where a name is whole and stands in the site."""
 
     def change(match: re.Match[str]) -> str:
         short, name = match.groups()
