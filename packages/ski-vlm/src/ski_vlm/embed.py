@@ -122,7 +122,7 @@ def embed(
         if failed == len(records):
             (folder / META).unlink()
             (folder / TEXTS).unlink(missing_ok=True)
-            print(f"ski-vlm: {source}: none of its videos could be read", file=sys.stderr)
+            print(f"{source}: none of its videos could be read", file=sys.stderr)
             return 2
         _write_index(folder)
     finally:
@@ -227,7 +227,7 @@ def _write_shards(
                     kept.append({"name": record.name, "label": record.label})
                 else:
                     failed += 1
-                    print(f"ski-vlm: {answer}", file=sys.stderr)
+                    print(answer, file=sys.stderr)
                 progress.update(first + done)
             if rows:
                 _save(path, {"features": np.stack(rows)}, {"rows": json.dumps(kept)})

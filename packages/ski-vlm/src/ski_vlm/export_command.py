@@ -153,7 +153,7 @@ def compare(
         for done, (clip, label) in enumerate(zip(clips, labels, strict=True), 1):
             progress.update(done)
             if not isinstance(clip, np.ndarray):
-                print(f"ski-vlm: {clip}", file=sys.stderr)
+                print(clip, file=sys.stderr)
                 continue
             known.append(label)
             for graph, row, took in zip(graphs, rows, times, strict=True):

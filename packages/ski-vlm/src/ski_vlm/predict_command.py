@@ -94,7 +94,7 @@ def _watched(found: Iterable[Recognition], total: int) -> Iterator[Recognition]:
     with Progress("predict", total) if total > 1 else nullcontext() as progress:
         for done, result in enumerate(found, 1):
             if result.error is not None:
-                print(f"ski-vlm: {result.error}", file=sys.stderr)
+                print(result.error, file=sys.stderr)
             yield result
             if progress is not None:
                 progress.update(done)

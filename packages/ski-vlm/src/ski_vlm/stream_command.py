@@ -259,7 +259,7 @@ def calibrate(
                 kinds += [is_known] * len(found)
                 read += 1
             except SkiDataError as error:
-                print(f"ski-vlm: {error}", file=sys.stderr)
+                print(error, file=sys.stderr)
             progress.update(done)
     if not rows:
         raise InputError(f"{manifest}: none of its videos could be read")
