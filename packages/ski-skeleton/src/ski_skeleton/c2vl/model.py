@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ski_skeleton.encoders import EncoderConfig, build_encoder
-from ski_skeleton.errors import ConfigError
+from ski_skeleton.errors import ConfigError, not_positive
 from ski_skeleton.stgcn import StgcnConfig
 
 MAX_SCALE = 100.0
@@ -50,9 +50,7 @@ class C2vlConfig:
         for name in ("concept_width", "width"):
             if getattr(self, name) < 1:
                 wrong.append(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("temperature", "teacher_temperature"):
-            if getattr(self, name) <= 0:
-                wrong.append(f"{name} must be positive, got {getattr(self, name)}")
+        wrong += not_positive(self, "temperature", "teacher_temperature")
         if self.temperature < 1 / MAX_SCALE:
             wrong.append(f"temperature must be at least {1 / MAX_SCALE}, got {self.temperature}")
         for name in ("soft", "intra_share", "momentum"):

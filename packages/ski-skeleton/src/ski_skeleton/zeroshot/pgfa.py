@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ski_skeleton.errors import ConfigError
+from ski_skeleton.errors import ConfigError, not_positive
 from ski_skeleton.skeleton_clip import SkeletonClip, SkeletonClipConfig
 from ski_skeleton.text.prompts import class_prompts
 from ski_skeleton.train.task import Batch, Losses, Task
@@ -51,11 +51,7 @@ class PgfaConfig:
     warmup_epochs: float = 5.0
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name} must be positive, got {getattr(self, name)}"
-            for name in ("epochs", "lr")
-            if getattr(self, name) <= 0
-        ]
+        wrong = not_positive(self, "epochs", "lr")
         if self.batch_size < 2:
             wrong.append(
                 f"batch_size must be at least 2 (pairs are told apart), got {self.batch_size}"

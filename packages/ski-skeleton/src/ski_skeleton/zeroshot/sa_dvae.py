@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ski_skeleton.errors import ConfigError
+from ski_skeleton.errors import ConfigError, not_positive
 from ski_skeleton.train.task import Batch, Losses, Task
 from ski_skeleton.zeroshot.synse import (
     Factors,
@@ -60,23 +60,20 @@ class SaDvaeConfig:
     classifier_lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name} must be positive, got {getattr(self, name)}"
-            for name in (
-                "semantic",
-                "instance",
-                "cycles",
-                "cycle_steps",
-                "batch_size",
-                "lr",
-                "ramp",
-                "discriminator_every",
-                "samples",
-                "classifier_steps",
-                "classifier_lr",
-            )
-            if getattr(self, name) <= 0
-        ]
+        wrong = not_positive(
+            self,
+            "semantic",
+            "instance",
+            "cycles",
+            "cycle_steps",
+            "batch_size",
+            "lr",
+            "ramp",
+            "discriminator_every",
+            "samples",
+            "classifier_steps",
+            "classifier_lr",
+        )
         for name in ("kl_start", "cross_start"):
             if not 0 <= getattr(self, name) <= 1:
                 wrong.append(f"{name} must be in 0..1, got {getattr(self, name)}")

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ski_skeleton.errors import ConfigError
+from ski_skeleton.errors import ConfigError, not_positive
 from ski_skeleton.train.task import Batch, Losses, Task
 
 
@@ -37,11 +37,7 @@ class SmieConfig:
     warmup_epochs: float = 15.0
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name} must be positive, got {getattr(self, name)}"
-            for name in ("epochs", "lr")
-            if getattr(self, name) <= 0
-        ]
+        wrong = not_positive(self, "epochs", "lr")
         if min(self.hidden) < 1:
             wrong.append(f"hidden widths must be positive, got {self.hidden}")
         if self.batch_size < 2:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ski_skeleton.errors import ConfigError
+from ski_skeleton.errors import ConfigError, not_positive
 from ski_skeleton.train.task import Batch, Losses, Task
 
 KINECT25_PARTS = {
@@ -60,9 +60,7 @@ class StarConfig:
         joints = [joint for part in self.part_joints for joint in part]
         if any(not part for part in self.part_joints) or min(joints, default=0) < 0:
             wrong.append("every part needs joints, numbered from 0")
-        for name in ("attributes", "heads", "hidden", "epochs", "batch_size", "lr"):
-            if getattr(self, name) <= 0:
-                wrong.append(f"{name} must be positive, got {getattr(self, name)}")
+        wrong += not_positive(self, "attributes", "heads", "hidden", "epochs", "batch_size", "lr")
         if wrong:
             raise ConfigError("STAR: " + "; ".join(wrong))
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ski_skeleton.errors import ConfigError
+from ski_skeleton.errors import ConfigError, not_positive
 from ski_skeleton.train.task import Batch, Losses, Task
 
 
@@ -48,21 +48,18 @@ class SynseConfig:
     classifier_lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name} must be positive, got {getattr(self, name)}"
-            for name in (
-                "latent",
-                "cycles",
-                "cycle_steps",
-                "batch_size",
-                "lr",
-                "ramp",
-                "samples",
-                "classifier_steps",
-                "classifier_lr",
-            )
-            if getattr(self, name) <= 0
-        ]
+        wrong = not_positive(
+            self,
+            "latent",
+            "cycles",
+            "cycle_steps",
+            "batch_size",
+            "lr",
+            "ramp",
+            "samples",
+            "classifier_steps",
+            "classifier_lr",
+        )
         if self.latent % 2:
             wrong.append(f"latent must be even (noun half, verb half), got {self.latent}")
         if wrong:

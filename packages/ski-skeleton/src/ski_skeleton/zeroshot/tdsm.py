@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ski_skeleton.errors import ConfigError
+from ski_skeleton.errors import ConfigError, not_positive
 from ski_skeleton.train.task import Batch, Losses, Task
 from ski_skeleton.zeroshot.dit import FeatureDenoiser
 
@@ -56,23 +56,20 @@ class TdsmConfig:
     """Autocast in training; classes are always compared in float32."""
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name} must be positive, got {getattr(self, name)}"
-            for name in (
-                "width",
-                "depth",
-                "heads",
-                "text_tokens",
-                "timesteps",
-                "first_beta",
-                "noises",
-                "epochs",
-                "epoch_steps",
-                "batch_size",
-                "lr",
-            )
-            if getattr(self, name) <= 0
-        ]
+        wrong = not_positive(
+            self,
+            "width",
+            "depth",
+            "heads",
+            "text_tokens",
+            "timesteps",
+            "first_beta",
+            "noises",
+            "epochs",
+            "epoch_steps",
+            "batch_size",
+            "lr",
+        )
         wrong += [
             f"{name} must not be negative, got {getattr(self, name)}"
             for name in (
