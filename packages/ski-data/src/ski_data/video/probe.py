@@ -347,7 +347,7 @@ def _check_promises(
 ) -> None:
     """Refuse what is far from the frames and microseconds of the header, where it tells (not 0)."""
     promised_end = duration / 1e6
-    if walk.end + _longest_frame(walk.pts, time_base) < COMPLETE * promised_end:
+    if duration and walk.end + _longest_frame(walk.pts, time_base) < COMPLETE * promised_end:
         raise VideoError(
             f"{path}: the header promises {promised_end:.1f} s, the file ends after "
             f"{walk.end:.1f} s: it was cut off; get it again"
