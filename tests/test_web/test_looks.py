@@ -15,6 +15,7 @@ def test_many_long_and_foreign_names(page, clip):
     names += [f"action number {n}" for n in range(995)]
     page.choose("top", "")
     page.give("file", clip)
+    page.until("$('video').readyState >= 1")
     page.paste("classes", "\n".join(names))
     assert page.js("said('classes-count')") == "1000 classes"
     page.click("run")

@@ -262,6 +262,7 @@ class Running:
 def recognize(page, clip, names="waving\njumping\nclapping"):
     """Ask for these names in this video, and wait for the answer."""
     page.give("file", clip)
+    page.until("$('video').readyState >= 1")  # has its place: what is below moves no more
     page.write("classes", names)
     page.click("run")
     page.until("seen('ranking-box')")
